@@ -1,0 +1,145 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+/// Pure modules: no I/O, no clock, no randomness of their own. `.ci/check-purity` guards the line.
+func pure(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// Shells: one outside thing each.
+func shell(
+    _ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []
+) -> Target {
+    .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
+}
+
+func tests(
+    _ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []
+) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
+}
+
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioConcurrency = Target.Dependency.product(
+    name: "NIOConcurrencyHelpers", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioTestUtils = Target.Dependency.product(name: "NIOTestUtils", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let lifecycle = Target.Dependency.product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let asyncHTTPClient = Target.Dependency.product(
+    name: "AsyncHTTPClient", package: "async-http-client")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTesting = Target.Dependency.product(
+    name: "HummingbirdTesting", package: "hummingbird")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let argumentParser = Target.Dependency.product(
+    name: "ArgumentParser", package: "swift-argument-parser")
+let configuration = Target.Dependency.product(
+    name: "Configuration", package: "swift-configuration")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+
+let package = Package(
+    name: "orchestry",
+    products: [
+        .executable(name: "orchestryd", targets: ["orchestryd"]),
+        .executable(name: "orchestry", targets: ["orchestry"]),
+        // What `bench/` and peers in Swift link against.
+        .library(
+            name: "OrchestryCore",
+            targets: [
+                "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "Scheduling",
+                "MetricsCache", "PeerTransport",
+            ]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
+        .package(
+            url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
+        .package(
+            url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.1",
+            traits: []),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+        .package(
+            url: "https://github.com/apple/swift-configuration.git", from: "1.4.0",
+            traits: ["YAML"]),
+        .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+        .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.4"),
+    ],
+    targets: [
+        // System libraries
+        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(
+            name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+
+        // Pure
+        pure("OrchestryModel"),
+        pure("WireProtocol", ["OrchestryModel", nioCore]),
+        pure("Leadership", ["OrchestryModel"]),
+        pure("Autoscaling", ["OrchestryModel"]),
+        pure("Scheduling", ["OrchestryModel"]),
+        pure("ProxyConfig", ["OrchestryModel"]),
+        pure("SimulationKit", ["OrchestryModel", "Leadership"]),
+
+        // Shells
+        shell("NodeConfiguration", ["OrchestryModel", configuration, yams]),
+        shell("Certificates", [x509, crypto, asn1]),
+        shell(
+            "PeerTransport",
+            ["OrchestryModel", "WireProtocol", nioCore, nioPosix, nioSSL, nioConcurrency, logging, crypto]),
+        shell(
+            "PostgresStore", ["CLibPQ", "OrchestryModel", logging],
+            resources: [.embedInCode("Migrations")]),
+        shell("MetricsCache", ["CSQLite", "OrchestryModel", logging]),
+        shell(
+            "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, logging]),
+        shell("HealthProbes", ["OrchestryModel", asyncHTTPClient, nioCore, nioPosix, logging]),
+        shell(
+            "ProxyControl", ["OrchestryModel", "ProxyConfig", nioCore, nioPosix, logging]),
+        shell(
+            "RestFacade",
+            ["OrchestryModel", hummingbird, httpTypes, nioCore, logging],
+            resources: [.embedInCode("Resources")]),
+        shell(
+            "NodeRuntime",
+            [
+                "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "Scheduling",
+                "ProxyConfig", "NodeConfiguration", "Certificates", "PeerTransport", "PostgresStore",
+                "MetricsCache", "DockerEngine", "HealthProbes", "ProxyControl", "RestFacade",
+                nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient,
+            ]),
+
+        // Executables
+        .executableTarget(
+            name: "orchestryd",
+            dependencies: ["NodeRuntime", "NodeConfiguration", argumentParser, lifecycle, logging],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "orchestry",
+            dependencies: [
+                "OrchestryModel", "NodeConfiguration", "Certificates", argumentParser,
+                asyncHTTPClient, nioCore, nioHTTP1, yams,
+            ],
+            swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,49 @@
+/// An app as the leader keeps it and PostgreSQL stores it: the desired state.
+public struct Application: Hashable, Sendable, Codable {
+    public enum Status: String, Hashable, Sendable, Codable { case stopped, running }
+    public var spec: AppSpec
+    /// The submitted document in the original's flat form (`type`, `image`, `ports`, `health`, `labels`, `scaling`,
+    /// `resources`), exactly what `GET /apps` and `GET /apps/{name}/raw` show.
+    public var document: JSONValue
+    /// 1, 2, 3…: rises with each accepted change of what a container is made from.
+    public var revision: Int
+    public var status: Status
+    /// Wanted instances; 0 when stopped.
+    public var replicas: Int
+    public var createdAt: WallTime
+    public var updatedAt: WallTime
+    public var lastScaledAt: WallTime?
+    public init(
+        spec: AppSpec, document: JSONValue, revision: Int, status: Status, replicas: Int, createdAt: WallTime,
+        updatedAt: WallTime, lastScaledAt: WallTime? = nil
+    ) {
+        self.spec = spec
+        self.document = document
+        self.revision = revision
+        self.status = status
+        self.replicas = replicas
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+        self.lastScaledAt = lastScaledAt
+    }
+    public var name: AppName { spec.name }
+}
+
+/// A node as it introduces itself.
+public struct NodeInfo: Hashable, Sendable, Codable {
+    public enum Role: UInt8, Hashable, Sendable, Codable { case controller = 0, worker = 1 }
+    public var id: NodeID
+    public var role: Role
+    /// Where peers reach its cluster port.
+    public var host: String
+    public var clusterPort: Int
+    /// The base URL of its REST facade.
+    public var apiURL: String
+    public init(id: NodeID, role: Role, host: String, clusterPort: Int, apiURL: String) {
+        self.id = id
+        self.role = role
+        self.host = host
+        self.clusterPort = clusterPort
+        self.apiURL = apiURL
+    }
+}

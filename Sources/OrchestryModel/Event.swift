@@ -1,0 +1,106 @@
+/// One line of the audit trail. Identified by `(node, sequence)`, which makes its way to PostgreSQL exactly-once.
+public struct Event: Hashable, Sendable, Codable {
+    public var node: NodeID
+    /// Rises by one for each event of the node, for ever (kept in the outbox). 0: not yet in an outbox.
+    public var sequence: Int64
+    public var time: WallTime
+    /// nil: about the cluster.
+    public var app: AppName?
+    /// A word of `EventKind`, at most 50 characters.
+    public var kind: String
+    /// One sentence for the operator.
+    public var message: String
+    /// Facts: an object.
+    public var details: JSONValue
+    public init(
+        node: NodeID, sequence: Int64 = 0, time: WallTime, app: AppName?, kind: EventKind, message: String,
+        details: JSONValue = [:]
+    ) {
+        self.init(
+            node: node, sequence: sequence, time: time, app: app, kindName: kind.rawValue, message: message,
+            details: details)
+    }
+    /// For events read back, whose kind may come from a newer release.
+    public init(
+        node: NodeID, sequence: Int64, time: WallTime, app: AppName?, kindName: String, message: String,
+        details: JSONValue
+    ) {
+        self.node = node
+        self.sequence = sequence
+        self.time = time
+        self.app = app
+        self.kind = kindName
+        self.message = message
+        self.details = details
+    }
+}
+
+/// The kinds of event there are; `events.event_type` holds the raw value.
+public enum EventKind: String, Sendable, CaseIterable {
+    case leaderElected = "leader_elected"
+    case leaderLost = "leader_lost"
+    case nodeJoined = "node_joined"
+    case nodeLost = "node_lost"
+    case appRegistered = "app_registered"
+    case appUpdated = "app_updated"
+    case appStarted = "app_started"
+    case appStopped = "app_stopped"
+    case appDeleted = "app_deleted"
+    case policyUpdated = "policy_updated"
+    case scaled = "scaled"
+    case scaleRequested = "scale_requested"
+    case instanceCreated = "instance_created"
+    case instanceReady = "instance_ready"
+    case instanceUnhealthy = "instance_unhealthy"
+    case instanceExited = "instance_exited"
+    case instanceRestarted = "instance_restarted"
+    case instanceAdopted = "instance_adopted"
+    case instanceDraining = "instance_draining"
+    case instanceStopped = "instance_stopped"
+    case instanceFailed = "instance_failed"
+    case rolloutStarted = "rollout_started"
+    case rolloutFinished = "rollout_finished"
+    case rolloutFailed = "rollout_failed"
+    case proxyRejected = "proxy_config_rejected"
+    case engineLost = "engine_lost"
+    case engineRecovered = "engine_recovered"
+    case storeLost = "store_lost"
+    case storeRecovered = "store_recovered"
+    case samplesDropped = "samples_dropped"
+}
+
+/// An evaluation that changed an app's wanted replicas: one row of `scaling_decisions`.
+public struct ScalingDecision: Hashable, Sendable, Codable {
+    public var node: NodeID
+    /// As an event's: `(node, sequence)` identifies it.
+    public var sequence: Int64
+    public var epoch: Epoch
+    public var time: WallTime
+    public var app: AppName
+    public var fromReplicas: Int
+    public var toReplicas: Int
+    /// One sentence, for example "Scale out: rps at 212% of target".
+    public var reason: String
+    /// `autoscaler`, `manual`, `up`, `down` or `policy`.
+    public var triggeredBy: String
+    /// The observed metrics, as `GET /apps/{name}/metrics` names them; null for a manual change.
+    public var metrics: JSONValue
+    /// The whole evaluation (inputs, factors, limits); null for a manual change.
+    public var explanation: JSONValue
+    public init(
+        node: NodeID, sequence: Int64 = 0, epoch: Epoch, time: WallTime, app: AppName, fromReplicas: Int,
+        toReplicas: Int, reason: String, triggeredBy: String, metrics: JSONValue = nil, explanation: JSONValue = nil
+    ) {
+        self.node = node
+        self.sequence = sequence
+        self.epoch = epoch
+        self.time = time
+        self.app = app
+        self.fromReplicas = fromReplicas
+        self.toReplicas = toReplicas
+        self.reason = reason
+        self.triggeredBy = triggeredBy
+        self.metrics = metrics
+        self.explanation = explanation
+    }
+}

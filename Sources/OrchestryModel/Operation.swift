@@ -1,0 +1,180 @@
+/// Something a client asks of the cluster, independent of HTTP: what nodes forward to the leader.
+public enum Operation: Hashable, Sendable, Codable {
+    // Writes: only the leader carries them out.
+    case register(document: JSONValue)
+    case start(AppName)
+    case stop(AppName)
+    case delete(AppName)
+    /// `replicas` is 0…100, as the original bounds it.
+    case scale(AppName, replicas: Int)
+    case setPolicy(AppName, policy: JSONValue)
+    case simulateMetrics(AppName, SimulatedMetrics)
+    case stepDown
+
+    // Reads: answered by the leader from memory, or from PostgreSQL while there is no leader.
+    case listApps
+    case appStatus(AppName)
+    case appDocument(AppName)
+    case appMetrics(AppName)
+    /// `lines` is at least 0, per instance.
+    case appLogs(AppName, lines: Int)
+    /// Newest first; `limit` 1…1,000.
+    case events(app: AppName?, limit: Int)
+    case systemMetrics
+    /// The latest evaluations of an app, in words and figures.
+    case why(AppName)
+
+    public var isWrite: Bool {
+        switch self {
+        case .register, .start, .stop, .delete, .scale, .setPolicy, .simulateMetrics, .stepDown: true
+        case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why: false
+        }
+    }
+}
+
+/// The body of `POST /apps/{name}/simulateMetrics`, after the original.
+public struct SimulatedMetrics: Hashable, Sendable, Codable {
+    public var rps: Double
+    public var p95LatencyMs: Double
+    public var activeConnections: Int
+    public var cpuPercent: Double
+    public var memoryPercent: Double
+    public var healthyReplicas: Int?
+    public var evaluate: Bool
+    public init(
+        rps: Double = 0, p95LatencyMs: Double = 0, activeConnections: Int = 0, cpuPercent: Double = 0,
+        memoryPercent: Double = 0, healthyReplicas: Int? = nil, evaluate: Bool = true
+    ) {
+        self.rps = rps
+        self.p95LatencyMs = p95LatencyMs
+        self.activeConnections = activeConnections
+        self.cpuPercent = cpuPercent
+        self.memoryPercent = memoryPercent
+        self.healthyReplicas = healthyReplicas
+        self.evaluate = evaluate
+    }
+}
+
+public struct ControlRequest: Hashable, Sendable, Codable {
+    public var operation: Operation
+    /// A write with the same key is applied once, however often it arrives. 1…200 characters.
+    public var idempotencyKey: String
+    /// Who asked, for the audit trail.
+    public var actor: String
+    public init(operation: Operation, idempotencyKey: String, actor: String) {
+        self.operation = operation
+        self.idempotencyKey = idempotencyKey
+        self.actor = actor
+    }
+}
+
+/// The answer in HTTP's terms, because that is what every client of it speaks.
+public struct ControlResponse: Hashable, Sendable, Codable {
+    /// 200…599.
+    public var status: Int
+    public var body: JSONValue
+    /// Seconds for `Retry-After`, with 503 and 429.
+    public var retryAfterSeconds: Int?
+    public init(status: Int = 200, body: JSONValue, retryAfterSeconds: Int? = nil) {
+        self.status = status
+        self.body = body
+        self.retryAfterSeconds = retryAfterSeconds
+    }
+    public init(_ problem: Problem) {
+        self.init(status: problem.status, body: problem.json, retryAfterSeconds: problem.retryAfterSeconds)
+    }
+}
+
+/// An error as clients see it: RFC 9457 problem details that also carry the original's `detail`.
+public struct Problem: Error, Hashable, Sendable {
+    public var status: Int
+    /// A short name of the kind of problem, `app-not-found`: the last part of `type`.
+    public var code: String
+    public var title: String
+    /// What happened and what to do about it.
+    public var detail: String
+    public var violations: [Violation]
+    public var retryAfterSeconds: Int?
+    public init(
+        status: Int, code: String, title: String, detail: String, violations: [Violation] = [],
+        retryAfterSeconds: Int? = nil
+    ) {
+        self.status = status
+        self.code = code
+        self.title = title
+        self.detail = detail
+        self.violations = violations
+        self.retryAfterSeconds = retryAfterSeconds
+    }
+
+    public var json: JSONValue {
+        var members: [String: JSONValue] = [
+            "type": .string("urn:orchestry:problem:\(code)"), "title": .string(title), "status": JSONValue(status),
+            "detail": .string(detail),
+        ]
+        if !violations.isEmpty {
+            members["violations"] = .array(
+                violations.map { ["field": .string($0.field), "rule": .string($0.rule)] })
+        }
+        return .object(members)
+    }
+
+    public static func appNotFound(_ name: AppName) -> Problem {
+        Problem(
+            status: 404, code: "app-not-found", title: "No such app",
+            detail: "App \(name) not found. `orchestry list` shows the registered apps.")
+    }
+    public static func invalid(_ error: ValidationError) -> Problem {
+        Problem(
+            status: 422, code: "invalid-document", title: "The request breaks a rule", detail: error.description,
+            violations: error.violations)
+    }
+    public static func noLeader(_ detail: String) -> Problem {
+        Problem(
+            status: 503, code: "no-leader", title: "No leader can take this write now", detail: detail,
+            retryAfterSeconds: 1)
+    }
+    public static func storeUnavailable(_ detail: String) -> Problem {
+        Problem(
+            status: 503, code: "store-unavailable", title: "PostgreSQL does not answer", detail: detail,
+            retryAfterSeconds: 2)
+    }
+}
+
+/// What a node knows of the cluster, for `/cluster/*`.
+public struct ClusterView: Hashable, Sendable, Codable {
+    public enum State: String, Hashable, Sendable, Codable { case leader, follower, candidate }
+    public struct Member: Hashable, Sendable, Codable {
+        public var info: NodeInfo
+        public var state: State
+        /// When this node last heard from it; nil: never.
+        public var lastHeartbeat: WallTime?
+        public var isHealthy: Bool
+        public init(info: NodeInfo, state: State, lastHeartbeat: WallTime?, isHealthy: Bool) {
+            self.info = info
+            self.state = state
+            self.lastHeartbeat = lastHeartbeat
+            self.isHealthy = isHealthy
+        }
+    }
+    public var me: NodeInfo
+    public var state: State
+    /// The highest epoch this node has seen.
+    public var epoch: Epoch
+    /// The leader this node follows or is; nil: none now.
+    public var leader: NodeID?
+    /// Sorted by id, this node included.
+    public var members: [Member]
+    /// As last read from PostgreSQL; nil: never read.
+    public var lease: LeaseRow?
+    public init(
+        me: NodeInfo, state: State, epoch: Epoch, leader: NodeID?, members: [Member], lease: LeaseRow?
+    ) {
+        self.me = me
+        self.state = state
+        self.epoch = epoch
+        self.leader = leader
+        self.members = members
+        self.lease = lease
+    }
+}

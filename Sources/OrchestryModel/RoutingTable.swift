@@ -1,0 +1,50 @@
+/// Which endpoints serve which app: computed by the leader, applied by every node's proxy.
+public struct RoutingTable: Hashable, Sendable, Codable {
+    /// Orders tables: by epoch, then by number. A node never goes back.
+    public struct Version: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
+        public var epoch: Epoch
+        public var number: UInt64
+        public init(epoch: Epoch, number: UInt64) {
+            self.epoch = epoch
+            self.number = number
+        }
+        public static let zero = Version(epoch: .none, number: 0)
+        public static func < (left: Version, right: Version) -> Bool {
+            (left.epoch, left.number) < (right.epoch, right.number)
+        }
+        public var description: String { "\(epoch).\(number)" }
+    }
+
+    public struct Target: Hashable, Sendable, Codable {
+        public var instance: InstanceID
+        public var endpoint: Endpoint
+        /// Share of traffic relative to the app's other targets, 1…100.
+        public var weight: Int
+        public init(instance: InstanceID, endpoint: Endpoint, weight: Int = 1) {
+            self.instance = instance
+            self.endpoint = endpoint
+            self.weight = weight
+        }
+    }
+
+    public struct Route: Hashable, Sendable, Codable {
+        public var app: AppName
+        public var routing: AppSpec.Routing
+        /// Sorted by instance; empty: the proxy answers 503 for this app.
+        public var targets: [Target]
+        public init(app: AppName, routing: AppSpec.Routing, targets: [Target]) {
+            self.app = app
+            self.routing = routing
+            self.targets = targets
+        }
+    }
+
+    public var version: Version
+    /// Sorted by app.
+    public var routes: [Route]
+    public init(version: Version, routes: [Route]) {
+        self.version = version
+        self.routes = routes
+    }
+    public static let empty = RoutingTable(version: .zero, routes: [])
+}
