@@ -8,8 +8,10 @@ let strict: [SwiftSetting] = [
 ]
 
 /// Pure modules: no I/O, no clock, no randomness of their own. `.ci/check-purity` guards the line.
-func pure(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+func pure(
+    _ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []
+) -> Target {
+    .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
 }
 
 /// Shells: one outside thing each.
@@ -37,6 +39,8 @@ let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(
     name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals = Target.Dependency.product(
+    name: "UnixSignals", package: "swift-service-lifecycle")
 let asyncHTTPClient = Target.Dependency.product(
     name: "AsyncHTTPClient", package: "async-http-client")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
@@ -50,6 +54,7 @@ let configuration = Target.Dependency.product(
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 
 let package = Package(
@@ -84,6 +89,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.1"),
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.4"),
+        .package(url: "https://github.com/apple/swift-system.git", from: "1.8.1"),
     ],
     targets: [
         // System libraries
@@ -97,11 +103,11 @@ let package = Package(
         pure("Leadership", ["OrchestryModel"]),
         pure("Autoscaling", ["OrchestryModel"]),
         pure("Scheduling", ["OrchestryModel"]),
-        pure("ProxyConfig", ["OrchestryModel"]),
+        pure("ProxyConfig", ["OrchestryModel"], resources: [.embedInCode("Lua")]),
         pure("SimulationKit", ["OrchestryModel", "Leadership"]),
 
         // Shells
-        shell("NodeConfiguration", ["OrchestryModel", configuration, yams]),
+        shell("NodeConfiguration", ["OrchestryModel", configuration, system, yams]),
         shell("Certificates", [x509, crypto, asn1]),
         shell(
             "PeerTransport",
@@ -109,7 +115,7 @@ let package = Package(
         shell(
             "PostgresStore", ["CLibPQ", "OrchestryModel", logging],
             resources: [.embedInCode("Migrations")]),
-        shell("MetricsCache", ["CSQLite", "OrchestryModel", logging]),
+        shell("MetricsCache", ["CSQLite", "OrchestryModel", "WireProtocol", nioCore, logging]),
         shell(
             "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, logging]),
         shell("HealthProbes", ["OrchestryModel", asyncHTTPClient, nioCore, nioPosix, logging]),
@@ -123,15 +129,19 @@ let package = Package(
             "NodeRuntime",
             [
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "Scheduling",
-                "ProxyConfig", "NodeConfiguration", "Certificates", "PeerTransport", "PostgresStore",
+                "ProxyConfig", "NodeConfiguration", "PeerTransport", "PostgresStore",
                 "MetricsCache", "DockerEngine", "HealthProbes", "ProxyControl", "RestFacade",
                 nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient,
             ]),
 
+        shell("TestSupport"),
+
         // Executables
         .executableTarget(
             name: "orchestryd",
-            dependencies: ["NodeRuntime", "NodeConfiguration", argumentParser, lifecycle, logging],
+            dependencies: [
+                "NodeRuntime", "NodeConfiguration", "OrchestryModel", argumentParser, lifecycle, unixSignals, logging,
+            ],
             swiftSettings: strict),
         .executableTarget(
             name: "orchestry",
@@ -140,6 +150,43 @@ let package = Package(
                 asyncHTTPClient, nioCore, nioHTTP1, yams,
             ],
             swiftSettings: strict),
+
+        // Tests
+        tests("OrchestryModelTests", ["OrchestryModel"]),
+        tests("WireProtocolTests", ["WireProtocol", "OrchestryModel", nioCore]),
+        tests("LeadershipTests", ["Leadership", "OrchestryModel"]),
+        tests("SimulationTests", ["SimulationKit", "Leadership", "OrchestryModel"]),
+        tests("AutoscalingTests", ["Autoscaling", "OrchestryModel"]),
+        tests("SchedulingTests", ["Scheduling", "OrchestryModel"]),
+        tests("ProxyConfigTests", ["ProxyConfig", "OrchestryModel"], resources: [.copy("Golden")]),
+        tests("NodeConfigurationTests", ["NodeConfiguration", "OrchestryModel"]),
+        tests("CertificatesTests", ["Certificates", x509, crypto, asn1]),
+        tests(
+            "PeerTransportTests",
+            [
+                "PeerTransport", "WireProtocol", "OrchestryModel", "Certificates", "TestSupport", nioCore, nioPosix,
+                nioSSL, logging,
+            ]),
+        tests("PostgresStoreTests", ["PostgresStore", "TestSupport", "OrchestryModel", logging]),
+        tests("MetricsCacheTests", ["MetricsCache", "TestSupport", "OrchestryModel", "CSQLite", logging]),
+        tests("DockerEngineTests", ["DockerEngine", "TestSupport", "OrchestryModel", nioCore, nioPosix, logging]),
+        tests(
+            "HealthProbesTests",
+            ["HealthProbes", "TestSupport", "OrchestryModel", nioCore, nioPosix, nioHTTP1, logging]),
+        tests(
+            "ProxyControlTests",
+            ["ProxyControl", "ProxyConfig", "TestSupport", "OrchestryModel", nioCore, nioPosix, nioHTTP1, logging]),
+        tests(
+            "RestFacadeTests",
+            ["RestFacade", "OrchestryModel", hummingbird, hummingbirdTesting, httpTypes, nioCore, logging]),
+        tests(
+            "CommandLineTests",
+            ["RestFacade", "OrchestryModel", "TestSupport", "orchestry", hummingbird, httpTypes, nioCore, logging]),
+        tests(
+            "IntegrationTests",
+            [
+                "OrchestryModel", "Certificates", "TestSupport", "orchestryd", asyncHTTPClient, nioCore, nioHTTP1,
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,1 +1,126 @@
-// Filled in by the module's first commit.
+import OrchestryModel
+
+/// A node's whole configuration, checked.
+package struct NodeConfiguration: Sendable {
+    package struct PeerAddress: Sendable, Hashable {
+        package var host: String
+        package var port: Int
+    }
+    package enum ClusterSecurity: Sendable, Hashable {
+        case mutualTLS(ca: String, certificate: String, key: String)
+        case plain(secret: String)
+    }
+    package enum EndpointMode: String, Sendable { case container, published }
+    package enum ProxyMode: String, Sendable { case auto, lua, plain }
+
+    package var node: NodeInfo
+    package var dataDirectory: String
+    package var deadAfter: Duration
+    package var cluster: ClusterID
+    /// Every controller, this node included where it is one.
+    package var controllers: [NodeID: PeerAddress]
+    package var security: ClusterSecurity
+    package var heartbeatInterval: Duration
+    package var promise: Duration
+    package var leaseTTL: Duration
+    package var renewInterval: Duration
+    package var apiHost: String
+    package var apiPort: Int
+    package var leaderWait: Duration
+    package var maxBodyBytes: Int
+    /// A libpq connection string. Holds the password: never logged.
+    package var postgresConnection: String
+    package var postgresPoolSize: Int
+    package var engineSocket: String
+    package var engineNetwork: String
+    package var endpointMode: EndpointMode
+    /// nil: what the engine reports.
+    package var cpuMillicores: Int?
+    package var memoryBytes: Int64?
+    package var proxyEnabled: Bool
+    package var proxyBinary: String
+    package var proxyHost: String
+    package var proxyPort: Int
+    package var proxyMode: ProxyMode
+    package var proxyWorkers: Int
+    package var logLevel: String
+    package var logFormat: String
+
+    /// - Throws: `ConfigurationError` with every unknown key, missing key and bad value, each with its source.
+    package static func load(file: String?, environment: [String: String]) async throws -> NodeConfiguration {
+        var layers = try await ConfigurationLayers(file: file, environment: environment)
+        let configuration = NodeConfiguration(reading: &layers)
+        guard layers.problems.isEmpty, let configuration else {
+            throw ConfigurationError(problems: layers.problems)
+        }
+        return configuration
+    }
+
+    private init?(reading layers: inout ConfigurationLayers) {
+        var reader = ConfigurationReader(layers: layers)
+        defer { reader.problems.forEach { layers.report($0) } }
+        let id = reader.identifier("node.id", as: NodeID.self)
+        let cluster = reader.identifier("cluster.id", as: ClusterID.self)
+        let role: NodeInfo.Role =
+            reader.choice("node.role", ["controller", "worker"]) == "worker" ? .worker : .controller
+        let clusterHost = reader.text("cluster.host")
+        let clusterPort = reader.integer("cluster.port", in: 1...65_535)
+        apiHost = reader.text("api.host")
+        apiPort = reader.integer("api.port", in: 1...65_535)
+        let url = reader.text("api.url")
+        dataDirectory = reader.required("node.data_dir")
+        deadAfter = reader.duration("node.dead_after", in: .seconds(1) ... .seconds(3600))
+        controllers = reader.peers("cluster.peers")
+        security = reader.security()
+        heartbeatInterval = reader.duration("leadership.heartbeat_interval", in: .milliseconds(10) ... .seconds(10))
+        promise = reader.duration("leadership.promise", in: .milliseconds(50) ... .seconds(60))
+        leaseTTL = reader.duration("leadership.lease_ttl", in: .milliseconds(500) ... .seconds(300))
+        renewInterval = reader.duration("leadership.renew_interval", in: .milliseconds(100) ... .seconds(100))
+        leaderWait = reader.duration("api.leader_wait", in: .zero ... .seconds(60))
+        maxBodyBytes = reader.integer("api.max_body_bytes", in: 1_024...67_108_864)
+        postgresConnection = reader.postgresConnection()
+        postgresPoolSize = reader.integer("postgres.pool_size", in: 1...64)
+        engineSocket = reader.required("engine.socket")
+        let network = reader.text("engine.network")
+        engineNetwork = network.isEmpty ? "orchestry-\(cluster?.rawValue ?? "")" : network
+        endpointMode =
+            EndpointMode(rawValue: reader.choice("engine.endpoints", ["container", "published"])) ?? .container
+        let millicores = reader.integer("engine.cpu_millicores", in: 0...4_000_000)
+        cpuMillicores = millicores == 0 ? nil : millicores
+        let memory = reader.integer("engine.memory_bytes", in: 0...Int.max)
+        memoryBytes = memory == 0 ? nil : Int64(memory)
+        proxyEnabled = reader.flag("proxy.enabled")
+        proxyBinary = reader.required("proxy.binary")
+        proxyHost = reader.text("proxy.host")
+        proxyPort = reader.integer("proxy.port", in: 1...65_535)
+        proxyMode = ProxyMode(rawValue: reader.choice("proxy.mode", ["auto", "lua", "plain"])) ?? .auto
+        proxyWorkers = reader.integer("proxy.workers", in: 1...64)
+        logLevel = reader.choice(
+            "log.level", ["trace", "debug", "info", "notice", "warning", "error", "critical"])
+        logFormat = reader.choice("log.format", ["json", "text"])
+        if promise < heartbeatInterval * 3 {
+            reader.problems.append("leadership.promise must be at least 3 × leadership.heartbeat_interval")
+        }
+        if leaseTTL < renewInterval * 2 || leaseTTL < promise * 2 {
+            reader.problems.append(
+                "leadership.lease_ttl must be at least 2 × leadership.renew_interval and 2 × leadership.promise")
+        }
+        guard let id, let cluster else { return nil }
+        self.cluster = cluster
+        node = NodeInfo(
+            id: id, role: role, host: clusterHost, clusterPort: clusterPort,
+            apiURL: url.isEmpty ? "http://\(apiHost):\(apiPort)" : url)
+        if role == .controller {
+            if controllers.isEmpty {
+                controllers = [id: PeerAddress(host: clusterHost, port: clusterPort)]
+            } else if controllers[id] == nil {
+                reader.problems.append("cluster.peers must list this controller (\(id)) too")
+            }
+        } else if controllers.isEmpty {
+            reader.problems.append("cluster.peers must list the controllers of this worker")
+        }
+        if ![1, 3, 5].contains(controllers.count) {
+            reader.problems.append("cluster.peers must list 1, 3 or 5 controllers, got \(controllers.count)")
+        }
+    }
+}

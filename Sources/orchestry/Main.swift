@@ -1,4 +1,53 @@
+import ArgumentParser
+import Foundation
+
 @main
 struct Main {
-    static func main() {}
+    static func main() async {
+        do {
+            var command = try Orchestry.parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            exit(report(error))
+        }
+    }
+
+    /// Prints what went wrong and returns the process' exit code. The one place where errors become codes.
+    private static func report(_ error: any Error) -> Int32 {
+        if let failure = error as? CommandFailure {
+            Output.complain(failure.message)
+            return failure.exitCode
+        }
+        let code = Orchestry.exitCode(for: error)
+        let text = Orchestry.fullMessage(for: error)
+        // Help and version arrive as errors too.
+        if code == .success {
+            print(text)
+            return 0
+        }
+        Output.complain(text)
+        return code == .validationFailure ? CommandFailure.usageExitCode : code.rawValue
+    }
+}
+
+struct Orchestry: AsyncParsableCommand {
+    /// What `--version` and `version` print.
+    static let version = "1.0.0"
+    static let configuration = CommandConfiguration(
+        commandName: "orchestry",
+        abstract: "Runs web apps in containers, keeps them up and fits their number to the load.",
+        discussion: """
+            Exit codes: 0 done, 1 the cluster refused, 2 wrong usage, 3 no server could be reached, 4 no such app.
+            A first app: orchestry register app.yaml, orchestry up NAME, orchestry status NAME.
+            """,
+        version: version,
+        subcommands: [
+            Register.self, Up.self, Down.self, Delete.self, Scale.self, List.self, Status.self, Spec.self,
+            Metrics.self, Logs.self, Events.self, Why.self, Info.self, Cluster.self, Certs.self, Config.self,
+            Version.self,
+        ])
 }

@@ -1,4 +1,104 @@
+import ArgumentParser
+import Foundation
+import Logging
+import NodeConfiguration
+import NodeRuntime
+import OrchestryModel
+import ServiceLifecycle
+import UnixSignals
+
 @main
-struct Main {
-    static func main() {}
+struct Orchestryd: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "orchestryd", abstract: "A node of an Orchestry cluster.",
+        discussion: """
+            Settings come from defaults, then the file, then the environment (ORCHESTRY_…, and the original's names).
+            SIGTERM and SIGINT stop it gracefully: leadership is handed over, containers and nginx keep running.
+            """,
+        version: "orchestryd 0.1.0",
+        subcommands: [Run.self, Config.self], defaultSubcommand: Run.self)
+}
+
+/// `--config`, shared by all subcommands.
+struct ConfigOptions: ParsableArguments {
+    @Option(name: .long, help: "YAML file with settings; also ORCHESTRY_CONFIG.")
+    var config: String?
+
+    var file: String? { config ?? ProcessInfo.processInfo.environment["ORCHESTRY_CONFIG"] }
+}
+
+struct Run: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Run the node (the default).")
+    @OptionGroup var options: ConfigOptions
+
+    func run() async throws {
+        let configuration: NodeConfiguration
+        do {
+            configuration = try await NodeConfiguration.load(
+                file: options.file, environment: ProcessInfo.processInfo.environment)
+        } catch {
+            throw Refusal("\(error)")
+        }
+        let level = Logger.Level(rawValue: configuration.logLevel) ?? .info
+        let format: JSONLogHandler.Format = configuration.logFormat == "text" ? .text : .json
+        LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level, format: format) }
+        let logger = Logger(label: "orchestryd")
+        let node: Node
+        do {
+            node = try Node.make(configuration: configuration, logger: logger)
+        } catch {
+            logger.critical("The node can't start", metadata: ["error": "\(error)"])
+            throw ExitCode(1)
+        }
+        var group = ServiceGroupConfiguration(
+            services: [.init(service: node, successTerminationBehavior: .gracefullyShutdownGroup)],
+            gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        group.maximumGracefulShutdownDuration = .seconds(10)
+        try await ServiceGroup(configuration: group).run()
+    }
+}
+
+struct Config: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Look at the configuration without starting.", subcommands: [Check.self, Show.self])
+
+    struct Check: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Say what is wrong with it; exit 1 if anything is.")
+        @OptionGroup var options: ConfigOptions
+
+        func run() async throws {
+            do {
+                let found = try await NodeConfiguration.load(
+                    file: options.file, environment: ProcessInfo.processInfo.environment)
+                print("The configuration of \(found.node.id) is good.")
+            } catch {
+                throw Refusal("\(error)")
+            }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Every setting, its value and where it comes from.")
+        @OptionGroup var options: ConfigOptions
+
+        func run() async throws {
+            do {
+                let layers = try await ConfigurationLayers(
+                    file: options.file, environment: ProcessInfo.processInfo.environment)
+                for key in ConfigurationKey.catalogue {
+                    let entry = layers.entries[key.name]
+                    let value = entry?.shown ?? "(not set)"
+                    print("\(key.name): \(value.isEmpty ? "''" : value)   # \(entry?.source ?? "no default"); \(key.summary)")
+                }
+            } catch {
+                throw Refusal("\(error)")
+            }
+        }
+    }
+}
+
+/// Something the operator has to mend: printed as it is, exit status 1.
+struct Refusal: Error, CustomStringConvertible {
+    var description: String
+    init(_ description: String) { self.description = description }
 }

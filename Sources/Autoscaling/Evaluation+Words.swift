@@ -1,0 +1,187 @@
+import OrchestryModel
+
+extension Evaluation {
+    /// One sentence for the operator, for example
+    /// "Scale out: rps at 212% of target (106.0 per instance, target 50): 1 → 3".
+    public var reason: String {
+        if wanted == current {
+            let cause = limits.last.map { words(for: $0) } ?? factorWords ?? "nothing to do"
+            let wishes = wish == current ? "" : ", \(wish) wished"
+            guard let factorWords, limits.last.map({ !Self.isCauseEnough($0.rule) }) ?? false else {
+                return "Hold at \(current)\(wishes): \(cause)"
+            }
+            return "Hold at \(current)\(wishes): \(factorWords); \(cause)"
+        }
+        let direction = wanted > current ? "Scale out" : "Scale in"
+        var cause = factorWords ?? "no metric"
+        if let bound = limits.last(where: { $0.rule == .minReplicas || $0.rule == .maxReplicas }),
+            bound.rule == .minReplicas ? bound.from < current || current < bound.to : current > bound.to,
+            bound.to == wanted, wanted > current ? wish <= current : wish >= current
+        {
+            cause = words(for: bound)
+        } else if let limit = limits.last(where: { $0.rule != .burst && $0.from != $0.to }) {
+            cause += ", \(words(for: limit))"
+        }
+        return "\(direction): \(cause): \(current) → \(wanted)"
+    }
+
+    /// The whole evaluation in sentences: each factor, each rule, the result.
+    public var words: [String] {
+        var lines = [
+            "\(app): \(current) wanted, \(ready) ready, \(starting) starting; window \(windowSeconds) s, "
+                + "\(coveredSeconds) s of it known; out above \(Decimal.short(scaleOutThresholdPercent))% of a target, "
+                + "in below \(Decimal.short(scaleInThresholdPercent))% of all."
+        ]
+        lines += factors.map(words(for:))
+        if let burst {
+            lines.append(
+                "Burst: \(burst.metric.rawValue) at \(Decimal.percent(burst.factor)) of target over the last "
+                    + "\(burst.seconds) s (\(Decimal.oneDigit(burst.observed)) per instance).")
+        }
+        if wish != current { lines.append("The metrics ask for \(wish).") }
+        for limit in limits {
+            let effect = limit.from == limit.to ? "" : ": \(limit.from) → \(limit.to)"
+            lines.append("\(limit.rule.rawValue): \(words(for: limit))\(effect).")
+        }
+        lines.append(reason + ".")
+        return lines
+    }
+
+    /// The whole evaluation as JSON, as it is stored with a decision and shown by the REST API.
+    public var explanation: JSONValue {
+        var members: [String: JSONValue] = [
+            "app": .string(app.rawValue), "second": .int(second), "current": JSONValue(current),
+            "ready": JSONValue(ready), "starting": JSONValue(starting), "wanted": JSONValue(wanted),
+            "wish": JSONValue(wish), "shouldScale": .bool(shouldScale), "reason": .string(reason),
+            "deciding": JSONValue(deciding?.rawValue), "windowSeconds": JSONValue(windowSeconds),
+            "coveredSeconds": JSONValue(coveredSeconds),
+            "scaleOutThresholdPercent": JSONValue(scaleOutThresholdPercent),
+            "scaleInThresholdPercent": JSONValue(scaleInThresholdPercent),
+        ]
+        members["factors"] = .array(factors.map(\.json))
+        members["limits"] = .array(
+            limits.map { limit in
+                [
+                    "rule": .string(limit.rule.rawValue), "from": JSONValue(limit.from), "to": JSONValue(limit.to),
+                    "words": .string(words(for: limit)),
+                ]
+            })
+        if let burst {
+            members["burst"] = [
+                "metric": .string(burst.metric.rawValue), "observed": JSONValue(burst.observed),
+                "target": JSONValue(burst.target), "factor": JSONValue(burst.factor),
+                "seconds": JSONValue(burst.seconds),
+            ]
+        }
+        return .object(members)
+    }
+
+    /// Metric → factor, those with data only: `scale_factors` of the REST API.
+    public var scaleFactors: JSONValue { factors.scaleFactors }
+
+    // MARK: Parts
+
+    /// Rules that say all there is to say.
+    private static func isCauseEnough(_ rule: LimitRule) -> Bool {
+        switch rule {
+        case .manual, .stopped, .noTargets, .noMetrics, .staleMetrics: true
+        case .missingMetrics, .noneReady, .threshold, .tolerance, .onTheWay, .latencyStep, .burst, .stabilization,
+            .cooldown, .maxScaleOutStep, .maxScaleInStep, .ratePolicy, .minReplicas, .maxReplicas, .rollout,
+            .pausedOut, .pausedIn, .capacity:
+            false
+        }
+    }
+
+    /// The deciding metric: "rps at 212% of target (106.0 per instance, target 50)"; nil: none had data.
+    private var factorWords: String? {
+        if let burst, let limit = limits.first(where: { $0.rule == .burst }), limit.to > limit.from, limit.to > current
+        {
+            return
+                "burst, \(burst.metric.rawValue) at \(Decimal.percent(burst.factor)) of target over \(burst.seconds) s"
+                + " (\(Decimal.oneDigit(burst.observed)) per instance, target \(Decimal.short(burst.target)))"
+        }
+        guard let deciding, let factor = factor(of: deciding), let value = factor.factor else { return nil }
+        return "\(deciding.rawValue) at \(Decimal.percent(value)) of target (\(Self.figures(factor)))"
+    }
+
+    private static func figures(_ factor: Factor) -> String {
+        let observed = factor.observed.map(Decimal.oneDigit) ?? "unknown"
+        let target = Decimal.short(factor.target)
+        return switch factor.metric {
+        case .rps, .connections: "\(observed) per instance, target \(target)"
+        case .latency: "p95 \(observed) ms, target \(target) ms"
+        case .cpu, .memory: "\(observed)%, target \(target)%"
+        }
+    }
+
+    private func words(for factor: Factor) -> String {
+        guard let value = factor.factor, let wanted = factor.wanted else {
+            return "\(factor.metric.rawValue): no data that count (target \(Decimal.short(factor.target)))."
+        }
+        var line = "\(factor.metric.rawValue): \(Decimal.percent(value)) of target (\(Self.figures(factor)))"
+        line += ", asks for \(wanted)"
+        if factor.missing > 0 {
+            let what =
+                factor.metric == .cpu || factor.metric == .memory ? "instances without a reading" : "silent nodes"
+            line += "; \(factor.missing) \(what)"
+        }
+        if factor.setAside > 0 { line += "; \(factor.setAside) starting or warming up" }
+        return line + "."
+    }
+
+    private func words(for limit: AppliedLimit) -> String {
+        switch limit.rule {
+        case .manual: "the mode is manual"
+        case .stopped: "the app is down"
+        case .noTargets: "the policy names no metric to scale on"
+        case .noMetrics: "no metrics yet"
+        case .staleMetrics: "the newest metrics are \(limit.value) s old"
+        case .missingMetrics: "a metric has no data, so nothing shrinks"
+        case .noneReady: "no instance is ready, so nothing shrinks"
+        case .threshold:
+            "not above \(Decimal.short(scaleOutThresholdPercent))% nor clearly below "
+                + "\(Decimal.short(scaleInThresholdPercent))%"
+        case .tolerance: "within the tolerance"
+        case .onTheWay: "enough are already wanted"
+        case .latencyStep: "latency alone asks for at most \(limit.value) now"
+        case .burst:
+            limit.to > current
+                ? "burst over \(limit.value) s" : "a burst within the last \(windowSeconds) s forbids shrinking"
+        case .stabilization: "\(limit.to) was wished within the last \(limit.value) s (stabilization)"
+        case .cooldown: "cooldown for another \(limit.value) s"
+        case .maxScaleOutStep: "at most \(limit.value) more at a time (maxScaleOutStep)"
+        case .maxScaleInStep: "at most \(limit.value) fewer at a time (maxScaleInStep)"
+        case .ratePolicy: "rate policies allow \(limit.value) now"
+        case .minReplicas: "minReplicas is \(limit.value)"
+        case .maxReplicas: "maxReplicas is \(limit.value)"
+        case .rollout: "scale-in waits for the rollout"
+        case .pausedOut: "scale-out is paused"
+        case .pausedIn: "scale-in is paused"
+        case .capacity: "the cluster can hold at most \(limit.value)"
+        }
+    }
+}
+
+extension Factor {
+    var json: JSONValue {
+        [
+            "metric": .string(metric.rawValue), "observed": observed.map { JSONValue($0) } ?? .null,
+            "target": JSONValue(target), "factor": factor.map { JSONValue($0) } ?? .null,
+            "measured": JSONValue(measured), "missing": JSONValue(missing), "setAside": JSONValue(setAside),
+            "wanted": wanted.map { JSONValue($0) } ?? .null,
+        ]
+    }
+}
+
+extension [Factor] {
+    /// Metric → factor rounded to three digits, as the original's API shows them.
+    var scaleFactors: JSONValue {
+        var members: [String: JSONValue] = [:]
+        for factor in self {
+            if let value = factor.factor {
+                members[factor.metric.rawValue] = JSONValue((value * 1000).rounded() / 1000)
+            }
+        }
+        return .object(members)
+    }
+}

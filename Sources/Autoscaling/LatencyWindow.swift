@@ -1,0 +1,77 @@
+import OrchestryModel
+
+/// The merged latency histogram of one app over all nodes from a second on, as dense counts, so that a sample costs
+/// only its own buckets to add when it comes and to take away when it expires, and a percentile one pass over sums of 64.
+struct LatencyWindow: Sendable {
+    private static let groupSize = 64
+    private static let groupCount = LatencyHistogram.bucketCount / groupSize
+
+    private var counts = [UInt32](repeating: 0, count: LatencyHistogram.bucketCount)
+    private var groups = [UInt64](repeating: 0, count: groupCount)
+    private(set) var total: UInt64 = 0
+    /// The first second merged; all that is later is merged too.
+    private(set) var start: Int64
+
+    init(start: Int64) { self.start = start }
+
+    func covers(_ second: Int64) -> Bool { second >= start }
+
+    /// Tells that all before `start` was taken away.
+    mutating func begin(at start: Int64) { self.start = start }
+
+    mutating func add(_ histogram: PackedHistogram) {
+        for bucket in histogram.buckets {
+            let (index, count) = PackedHistogram.unpack(bucket)
+            counts[index] &+= count
+            groups[index / Self.groupSize] &+= UInt64(count)
+            total &+= UInt64(count)
+        }
+    }
+
+    /// Takes away what `add` added.
+    mutating func subtract(_ histogram: PackedHistogram) {
+        for bucket in histogram.buckets {
+            let (index, count) = PackedHistogram.unpack(bucket)
+            counts[index] &-= count
+            groups[index / Self.groupSize] &-= UInt64(count)
+            total &-= UInt64(count)
+        }
+    }
+
+    /// As `LatencyHistogram.percentileMilliseconds`.
+    func percentileMilliseconds(_ fraction: Double) -> Double? {
+        guard total > 0 else { return nil }
+        let rank = max(1, UInt64((min(max(fraction, 0), 1) * Double(total)).rounded(.up)))
+        var seen: UInt64 = 0
+        for group in 0..<Self.groupCount {
+            if seen + groups[group] < rank {
+                seen += groups[group]
+                continue
+            }
+            for index in group * Self.groupSize..<(group + 1) * Self.groupSize {
+                seen += UInt64(counts[index])
+                if seen >= rank { return LatencyHistogram.midpoint(ofBucket: index) / 1000 }
+            }
+        }
+        return nil
+    }
+}
+
+/// A histogram at a quarter of its size, since one is kept for each app, node and second: 11 bits of index and 21 of
+/// count for each bucket. A bucket counts at most 2²⁰ − 1, so that an hour of them fits 32 bits.
+struct PackedHistogram: Sendable {
+    private static let countBits: UInt32 = 21
+    private static let largestCount: UInt64 = (1 << 20) - 1
+
+    let buckets: [UInt32]
+
+    init(_ histogram: LatencyHistogram = LatencyHistogram()) {
+        buckets = histogram.buckets.map { bucket in
+            UInt32(bucket.index) << Self.countBits | UInt32(min(bucket.count, Self.largestCount))
+        }
+    }
+
+    static func unpack(_ bucket: UInt32) -> (index: Int, count: UInt32) {
+        (Int(bucket >> countBits), bucket & ((1 << countBits) - 1))
+    }
+}

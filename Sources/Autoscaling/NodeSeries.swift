@@ -1,0 +1,69 @@
+import OrchestryModel
+
+/// The newest seconds of one app on one node.
+struct NodeSeries: Sendable {
+    let node: NodeID
+    private(set) var load: SecondRing<NodeLoad>
+    /// By the ring's index; holds what the load at that index belongs to.
+    private var latencies: [PackedHistogram]
+
+    init(node: NodeID, capacity: Int) {
+        self.node = node
+        load = SecondRing(capacity: capacity)
+        latencies = Array(repeating: PackedHistogram(), count: capacity)
+    }
+
+    var latest: Int64 { load.latest }
+
+    func latency(at second: Int64) -> PackedHistogram? {
+        load.value(at: second) == nil ? nil : latencies[load.index(of: second)]
+    }
+
+    /// - Parameter merged: kept true to the seconds it covers.
+    mutating func set(
+        _ value: NodeLoad, latency: PackedHistogram, at second: Int64, merged: inout LatencyWindow?
+    ) {
+        let index = load.index(of: second)
+        if let other = load.displaced(by: second) {
+            guard other <= second else { return }
+            if merged?.covers(other) == true { merged?.subtract(latencies[index]) }
+        }
+        load.set(value, at: second)
+        latencies[index] = latency
+        if merged?.covers(second) == true { merged?.add(latency) }
+    }
+
+    mutating func remove(_ second: Int64, merged: inout LatencyWindow?) {
+        guard load.value(at: second) != nil else { return }
+        let index = load.index(of: second)
+        if merged?.covers(second) == true { merged?.subtract(latencies[index]) }
+        load.remove(second)
+        latencies[index] = PackedHistogram()
+    }
+
+    mutating func slidingTotal(from: Int64, to: Int64) -> NodeLoad { load.slidingTotal(from: from, to: to) }
+
+    mutating func grow(to capacity: Int) {
+        guard capacity > load.capacity else { return }
+        let old = load
+        load.grow(to: capacity)
+        var grown = Array(repeating: PackedHistogram(), count: load.capacity)
+        for index in 0..<old.capacity {
+            if let second = old.displaced(by: Int64(index)) {
+                grown[load.index(of: second)] = latencies[index]
+            }
+        }
+        latencies = grown
+    }
+}
+
+/// The newest seconds of one instance, as measured by the node it runs on.
+struct InstanceSeries: Sendable {
+    let instance: InstanceID
+    var use: SecondRing<InstanceUse>
+
+    init(instance: InstanceID, capacity: Int) {
+        self.instance = instance
+        use = SecondRing(capacity: capacity)
+    }
+}

@@ -1,0 +1,169 @@
+import OrchestryModel
+
+/// Turns an assignment into the body of the engine's "create container" call. Pure.
+package struct ContainerOptions {
+    var assignment: Assignment
+    var epoch: Epoch
+    var configuration: EngineConfiguration
+    /// The image's own user; empty means root.
+    var imageUser: String
+    /// A fixed address on the network, where the spec wants to know it beforehand; nil: the engine chooses.
+    var address: String?
+
+    package init(
+        assignment: Assignment, epoch: Epoch, configuration: EngineConfiguration, imageUser: String, address: String?
+    ) {
+        self.assignment = assignment
+        self.epoch = epoch
+        self.configuration = configuration
+        self.imageUser = imageUser
+        self.address = address
+    }
+
+    /// The engine keeps names unique, which makes two containers for one instance impossible.
+    /// Dots can't be part of a cluster's or an instance's name, so no two pairs give the same text.
+    static func name(of instance: InstanceID, cluster: ClusterID) -> String { "orchestry.\(cluster).\(instance)" }
+
+    /// Whether the spec asks for the instance's address before it starts.
+    static func needsAddress(_ spec: AppSpec) -> Bool {
+        spec.environment.contains { $0.source == .sdk("instance.ip") }
+    }
+
+    func document() throws -> CreateDocument {
+        let spec = assignment.spec
+        return CreateDocument(
+            Image: spec.image,
+            // The kernel's limit is 64; a longer instance name keeps the engine's choice.
+            Hostname: assignment.instance.rawValue.utf8.count <= 63 ? assignment.instance.rawValue : nil,
+            User: user,
+            Env: environment,
+            Entrypoint: spec.command,
+            Cmd: spec.arguments,
+            WorkingDir: spec.workingDirectory,
+            Labels: try ContainerLabels.make(assignment, epoch: epoch, cluster: configuration.cluster),
+            ExposedPorts: Dictionary(
+                uniqueKeysWithValues: publishedPorts.map { ("\($0)/tcp", CreateDocument.Empty()) }),
+            StopTimeout: spec.termination.gracePeriodSeconds,
+            HostConfig: hostConfig,
+            NetworkingConfig: .init(
+                EndpointsConfig: [configuration.network: .init(IPAMConfig: address.map { .init(IPv4Address: $0) })]))
+    }
+
+    /// nil: the image's own user, which is not root or may be.
+    package var user: String? {
+        let security = assignment.spec.security
+        if let user = security.user { return user }
+        let name = imageUser.prefix { $0 != ":" }
+        let isRoot = name.isEmpty || name == "root" || name.allSatisfy { $0 == "0" }
+        return isRoot && !security.allowRoot ? "65534:65534" : nil
+    }
+
+    /// `NAME=value`, in the spec's order.
+    var environment: [String] {
+        assignment.spec.environment.compactMap { variable in
+            switch variable.source {
+            case .value(let value): "\(variable.name)=\(value)"
+            case .sdk(let key): sdkValue(key).map { "\(variable.name)=\($0)" }
+            }
+        }
+    }
+
+    private func sdkValue(_ key: String) -> String? {
+        switch key {
+        case "instance.ip": address
+        case "instance.port": assignment.spec.primaryPort.map(String.init)
+        case "app.name": assignment.app.rawValue
+        case "app.replicas": String(assignment.replicas)
+        default: nil
+        }
+    }
+
+    /// The app's ports, and the health check's where it has one of its own.
+    private var publishedPorts: Set<Int> {
+        Set(assignment.spec.ports.map(\.containerPort) + (assignment.spec.health.port.map { [$0] } ?? []))
+    }
+
+    private var hostConfig: CreateDocument.HostConfig {
+        let spec = assignment.spec
+        var bindings: [String: [CreateDocument.Binding]]?
+        if case .published(let hostAddress) = configuration.endpointMode {
+            bindings = Dictionary(
+                uniqueKeysWithValues: publishedPorts.map { ("\($0)/tcp", [.init(HostIp: hostAddress, HostPort: "")]) })
+        }
+        return CreateDocument.HostConfig(
+            NetworkMode: configuration.network,
+            PortBindings: bindings,
+            RestartPolicy: .init(Name: "no"),
+            // A quota in each 100 ms, and the matching share when several compete.
+            CpuPeriod: 100_000,
+            CpuQuota: Int64(spec.resources.cpuMillicores) * 100,
+            CpuShares: max(2, spec.resources.cpuMillicores * 1_024 / 1_000),
+            Memory: spec.resources.memoryBytes,
+            // The same number means no swap at all.
+            MemorySwap: spec.resources.memoryBytes,
+            PidsLimit: spec.resources.pidsLimit,
+            SecurityOpt: ["no-new-privileges"],
+            CapDrop: ["ALL"],
+            CapAdd: spec.security.addCapabilities,
+            ReadonlyRootfs: spec.security.readOnlyRootFilesystem,
+            Tmpfs: spec.security.readOnlyRootFilesystem ? ["/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"] : nil,
+            Init: configuration.usesInit,
+            LogConfig: .init(Type: "json-file", Config: configuration.logOptions))
+    }
+}
+
+/// The body of `POST /containers/create`, as far as it is used. Names are the engine's.
+struct CreateDocument: Encodable {
+    struct Empty: Encodable {}
+    struct RestartPolicy: Encodable {
+        var Name: String
+    }
+    struct Binding: Encodable {
+        var HostIp: String
+        /// Empty: the engine chooses.
+        var HostPort: String
+    }
+    struct LogConfig: Encodable {
+        var `Type`: String
+        var Config: [String: String]
+    }
+    struct HostConfig: Encodable {
+        var NetworkMode: String
+        var PortBindings: [String: [Binding]]?
+        var RestartPolicy: RestartPolicy
+        var CpuPeriod: Int64
+        var CpuQuota: Int64
+        var CpuShares: Int
+        var Memory: Int64
+        var MemorySwap: Int64
+        var PidsLimit: Int
+        var SecurityOpt: [String]
+        var CapDrop: [String]
+        var CapAdd: [String]
+        var ReadonlyRootfs: Bool
+        var Tmpfs: [String: String]?
+        var Init: Bool
+        var LogConfig: LogConfig
+    }
+    struct EndpointSettings: Encodable {
+        struct IPAMConfig: Encodable {
+            var IPv4Address: String
+        }
+        var IPAMConfig: IPAMConfig?
+    }
+    struct NetworkingConfig: Encodable {
+        var EndpointsConfig: [String: EndpointSettings]
+    }
+    var Image: String
+    var Hostname: String?
+    var User: String?
+    var Env: [String]
+    var Entrypoint: [String]?
+    var Cmd: [String]?
+    var WorkingDir: String?
+    var Labels: [String: String]
+    var ExposedPorts: [String: Empty]
+    var StopTimeout: Int
+    var HostConfig: HostConfig
+    var NetworkingConfig: NetworkingConfig
+}

@@ -1,0 +1,125 @@
+import Logging
+import NIOCore
+import NIOHTTP1
+import OrchestryModel
+
+extension DockerEngine {
+    private static let networkAttempts = 30
+
+    /// Makes the cluster's bridge network unless it is there. Safe when several nodes do it at the same time.
+    ///
+    /// The engine does not keep network names unique, but no two networks can have the same bridge interface: that name,
+    /// derived from the network's, decides who wins. The address range is given explicitly (fixed addresses need that);
+    /// which range is free on this host the engine tells by making a short-lived network first.
+    package func ensureNetwork() async throws(EngineError) {
+        let operation = "make network \(configuration.network)"
+        var failure = EngineError(.conflict, operation: operation, message: "no attempt was made")
+        for attempt in 0..<Self.networkAttempts {
+            if attempt > 0 { try await pause(operation) }
+            if try await networkDocument(operation) != nil { return }
+            do {
+                let subnet = try await freeSubnet(operation)
+                try await createNetwork(
+                    configuration.network, subnet: subnet, bridge: Self.bridgeName(configuration.network), operation)
+                logger.info(
+                    "network made", metadata: ["network": "\(configuration.network)", "subnet": "\(subnet ?? "")"])
+                return
+            } catch  where error.code == .conflict || error.code == .serverError {
+                // Another node was faster, or somebody took the range: look again.
+                failure = error
+            }
+        }
+        throw failure
+    }
+
+    /// - Returns: nil when there is no network of exactly that name.
+    func networkDocument(_ operation: String) async throws(EngineError) -> NetworkDocument? {
+        // By list: a lookup by name would also take ids and prefixes of them.
+        let list = try await get(
+            [NetworkDocument].self, operation, "/networks",
+            query: [("filters", EngineJSON.filters(["name": [configuration.network]]))])
+        guard let entry = list.first(where: { $0.Name == configuration.network }) else { return nil }
+        // Lists leave out who is connected.
+        do {
+            return try await get(NetworkDocument.self, operation, "/networks/\(entry.Id)")
+        } catch  where error.code == .notFound {
+            return nil
+        }
+    }
+
+    /// An address for a container of this network that nobody uses at the moment.
+    func freeAddress(_ operation: String) async throws(EngineError) -> String {
+        guard let network = try await networkDocument(operation) else {
+            throw EngineError(.notFound, operation: operation, message: "network \(configuration.network) not found")
+        }
+        var taken = Set((network.Containers ?? [:]).values.compactMap { $0.IPv4Address.flatMap(AddressRange.address) })
+        for pool in network.IPAM?.Config ?? [] {
+            taken.formUnion([pool.Gateway.flatMap(AddressRange.address)].compactMap(\.self))
+            guard let range = pool.Subnet.flatMap({ AddressRange($0) }) else { continue }
+            var generator = SystemRandomNumberGenerator()
+            if let address = range.freeAddress(taken: taken, using: &generator) { return AddressRange.text(address) }
+        }
+        throw EngineError(
+            .serverError, operation: operation, message: "network \(configuration.network) has no free IPv4 address")
+    }
+
+    /// Lets the engine choose a range by making a network without one, which is removed again.
+    private func freeSubnet(_ operation: String) async throws(EngineError) -> String? {
+        let id = try await createNetwork(
+            "\(configuration.network)-probe-\(String(UInt64.random(in: 0 ... .max), radix: 36))", subnet: nil,
+            bridge: nil,
+            operation)
+        let document: NetworkDocument
+        do {
+            document = try await get(NetworkDocument.self, operation, "/networks/\(id)")
+        } catch {
+            try await removeNetwork(id, operation)
+            throw error
+        }
+        try await removeNetwork(id, operation)
+        return document.IPAM?.Config?.compactMap(\.Subnet).first { $0.contains(".") }
+    }
+
+    private func removeNetwork(_ id: String, _ operation: String) async throws(EngineError) {
+        try await send(operation, .DELETE, "/networks/\(id)", accepting: [404])
+    }
+
+    @discardableResult
+    private func createNetwork(
+        _ name: String, subnet: String?, bridge: String?, _ operation: String
+    ) async throws(EngineError) -> String {
+        let document = NetworkCreateDocument(
+            Name: name, CheckDuplicate: true, Driver: "bridge",
+            IPAM: subnet.map { .init(Driver: "default", Config: [.init(Subnet: $0)]) },
+            Options: bridge.map { ["com.docker.network.bridge.name": $0] } ?? [:],
+            Labels: [ContainerLabels.cluster: configuration.cluster.rawValue])
+        let answer = try await send(
+            operation, .POST, "/networks/create", body: try encode(document, operation),
+            timeout: configuration.startTimeout)
+        return try decode(CreatedDocument.self, answer.body, operation).Id
+    }
+
+    /// 13 characters (an interface's name has at most 15): `orc` and a 40-bit hash (FNV-1a, folded) of the network's name.
+    static func bridgeName(_ network: String) -> String {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in network.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
+        let digits = String((hash ^ (hash >> 40)) & 0xff_ffff_ffff, radix: 16)
+        return "orc" + String(repeating: "0", count: 10 - digits.count) + digits
+    }
+}
+
+private struct NetworkCreateDocument: Encodable {
+    struct IPAMDocument: Encodable {
+        struct Pool: Encodable {
+            var Subnet: String
+        }
+        var Driver: String
+        var Config: [Pool]
+    }
+    var Name: String
+    var CheckDuplicate: Bool
+    var Driver: String
+    var IPAM: IPAMDocument?
+    var Options: [String: String]
+    var Labels: [String: String]
+}

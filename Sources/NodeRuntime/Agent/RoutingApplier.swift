@@ -1,0 +1,96 @@
+import Logging
+import OrchestryModel
+import ProxyControl
+
+/// Puts the newest routing table into effect on this node's proxy, minus what the agent knows is not ready, and
+/// acknowledges it once it is effective. Many changes that arrive while one is applied become one.
+actor RoutingApplier {
+    private let proxy: NginxController?
+    private let agent: Agent
+    private let logger: Logger
+    private let acknowledge: @Sendable (RoutingTable.Version) -> Void
+    private let onApplied: @Sendable (RoutingTable) async -> Void
+    private let onRejected: @Sendable (String) -> Void
+
+    private(set) var table = RoutingTable.empty
+    private var applied: (version: RoutingTable.Version, excluded: Set<InstanceID>)?
+    private var rejection: String?
+    private let signals: AsyncStream<Void>
+    private let signal: AsyncStream<Void>.Continuation
+
+    init(
+        proxy: NginxController?, agent: Agent, logger: Logger,
+        acknowledge: @escaping @Sendable (RoutingTable.Version) -> Void,
+        onApplied: @escaping @Sendable (RoutingTable) async -> Void,
+        onRejected: @escaping @Sendable (String) -> Void
+    ) {
+        self.proxy = proxy
+        self.agent = agent
+        self.logger = logger
+        self.acknowledge = acknowledge
+        self.onApplied = onApplied
+        self.onRejected = onRejected
+        (signals, signal) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    }
+
+    /// A table from the leader. An older one than the newest seen is dropped: tables never go back.
+    func receive(_ table: RoutingTable) {
+        guard table.version >= self.table.version else { return }
+        self.table = table
+        signal.yield()
+    }
+
+    /// Something local changed: an instance became or stopped being ready.
+    nonisolated func localChange() { signal.yield() }
+
+    nonisolated func stop() { signal.finish() }
+
+    /// Runs until cancelled.
+    func run() async {
+        for await _ in signals {
+            await apply()
+            if Task.isCancelled { return }
+        }
+    }
+
+    private func apply() async {
+        let table = table
+        guard table.version > .zero else { return }
+        let excluded = await agent.notReady(of: table.routes.flatMap(\.targets))
+        if let applied, applied.version == table.version, applied.excluded == excluded {
+            acknowledge(table.version)
+            return
+        }
+        do {
+            _ = try await proxy?.apply(table, excluding: excluded)
+            rejection = nil
+        } catch {
+            // Membership is in effect even when the structure was refused, so that drains still end; the event says why
+            // the new app or host is not served.
+            let message = "\(error)"
+            logger.error(
+                "The proxy refused the new configuration; the old one goes on serving",
+                metadata: ["routing.version": "\(table.version)", "error": "\(message)"])
+            if rejection != message { onRejected(message) }
+            rejection = message
+            if error.code != .rejected {
+                retryLater()
+                return
+            }
+        }
+        applied = (table.version, excluded)
+        await onApplied(table)
+        acknowledge(table.version)
+    }
+
+    /// The proxy may be restarting: its supervisor brings it back, and this brings the table back to it.
+    private func retryLater() {
+        let signal = signal
+        retry?.cancel()
+        retry = Task {
+            try? await Task.sleep(for: .milliseconds(250))  // Cancelled: replaced by a later retry.
+            signal.yield()
+        }
+    }
+    private var retry: Task<Void, Never>?
+}

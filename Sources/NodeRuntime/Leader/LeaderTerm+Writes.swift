@@ -1,0 +1,338 @@
+import Autoscaling
+import Logging
+import OrchestryModel
+import PostgresStore
+import RestFacade
+import Scheduling
+
+extension LeaderTerm {
+    /// Carries out what a client asked.
+    /// - Returns: nil when this node does not lead (any more): the caller finds the next leader and asks there, with the
+    ///   same idempotency key.
+    func perform(_ request: ControlRequest) async -> ControlResponse? {
+        guard isLoaded, surroundings.isActive(epoch) else { return nil }
+        guard request.operation.isWrite else { return await read(request.operation) }
+        return await writeLock.withLock { await self.write(request) }
+    }
+
+    /// What a write does once it is durable.
+    private struct Plan {
+        var response: ControlResponse
+        var changes: [StateChange] = []
+        var application: Application?
+        var deleted: AppName?
+        var scaled: (from: Int, to: Int)?
+    }
+
+    private func write(_ request: ControlRequest) async -> ControlResponse? {
+        do {
+            switch request.operation {
+            case .stepDown:
+                surroundings.stepDown()
+                return ControlResponse(body: Presentation.steppedDown(surroundings.me.id, epoch: epoch))
+            case .simulateMetrics(let name, let metrics): return try await simulate(metrics, app: name)
+            default:
+                let plan = try await plan(request)
+                return try await commit(plan, request: request)
+            }
+        } catch let problem as Problem {
+            return ControlResponse(problem)
+        } catch let error as ValidationError {
+            return ControlResponse(.invalid(error))
+        } catch let error as StoreError {
+            return answer(to: error)
+        } catch {
+            logger.error("A write failed unexpectedly", metadata: ["error": "\(error)"])
+            return ControlResponse(.storeUnavailable("\(error)"))
+        }
+    }
+
+    /// nil: fenced off, so somebody else leads.
+    private func answer(to error: StoreError) -> ControlResponse? {
+        if error.isFenced {
+            surroundings.fenced(epoch)
+            return nil
+        }
+        logger.warning("A write could not be stored", metadata: ["error": "\(error)"])
+        return ControlResponse(.storeUnavailable("Nothing was changed, or the same request will say what was: \(error)"))
+    }
+
+    // MARK: Planning
+
+    private func existing(_ name: AppName) throws -> Application {
+        guard let application = applications[name] else { throw Problem.appNotFound(name) }
+        return application
+    }
+
+    private func event(_ kind: EventKind, _ app: AppName, _ message: String, _ request: ControlRequest) -> StateChange {
+        .recordEvent(
+            Event(
+                node: surroundings.me.id, time: surroundings.clock.wall(), app: app, kind: kind, message: message,
+                details: ["actor": .string(request.actor), "request": .string(request.idempotencyKey)]))
+    }
+
+    private func plan(_ request: ControlRequest) async throws -> Plan {
+        switch request.operation {
+        case .register(let document): return try await planRegister(document, request)
+        case .start(let name): return planStart(try existing(name), request)
+        case .stop(let name): return try planStop(try existing(name), request)
+        case .delete(let name):
+            _ = try existing(name)
+            return Plan(
+                response: ControlResponse(body: Presentation.deleted(name)),
+                changes: [
+                    event(.appDeleted, name, "App \(name) was deleted", request),
+                    .deleteApplication(name, at: surroundings.clock.wall()),
+                ], deleted: name)
+        case .scale(let name, let replicas): return planScale(try existing(name), to: replicas, request)
+        case .setPolicy(let name, let policy): return try planPolicy(try existing(name), policy, request)
+        default: preconditionFailure("planned a read: \(request.operation)")  // `perform` sends reads elsewhere.
+        }
+    }
+
+    private func planRegister(_ document: JSONValue, _ request: ControlRequest) async throws -> Plan {
+        let (spec, flat) = try AppSpec.parse(document)
+        let wall = surroundings.clock.wall()
+        try refuseTakenHosts(of: spec)
+        var application: Application
+        var isNewRevision = true
+        if let current = applications[spec.name] {
+            application = current
+            isNewRevision = AppSpec.needsNewRevision(from: current.spec, to: spec)
+            if isNewRevision { application.revision += 1 }
+            application.spec = spec
+            application.document = flat
+            application.updatedAt = wall
+        } else {
+            let earlier = try await surroundings.store.lastRevision(of: spec.name)
+            application = Application(
+                spec: spec, document: flat, revision: earlier + 1, status: .stopped, replicas: 0, createdAt: wall,
+                updatedAt: wall)
+        }
+        let known = applications[spec.name] != nil
+        var changes: [StateChange] = [
+            .saveApplication(application),
+            event(
+                known ? .appUpdated : .appRegistered, spec.name,
+                "App \(spec.name) was \(known ? "updated" : "registered") (revision \(application.revision), image \(spec.image))",
+                request),
+        ]
+        if isNewRevision {
+            changes.insert(
+                .saveRevision(spec.name, revision: application.revision, document: flat, spec: spec, at: wall), at: 1)
+        }
+        return Plan(
+            response: ControlResponse(body: Presentation.registered(spec.name, revision: application.revision)), changes: changes,
+            application: application)
+    }
+
+    /// Two apps can't answer for the same host and path: the second would break or shadow the first.
+    private func refuseTakenHosts(of spec: AppSpec) throws {
+        guard spec.kind == .http else { return }
+        for other in applications.values where other.name != spec.name && other.spec.kind == .http {
+            let shared = Set(other.spec.routing.hosts).intersection(spec.routing.hosts)
+            if let host = shared.sorted().first, other.spec.routing.pathPrefix == spec.routing.pathPrefix {
+                throw ValidationError([
+                    Violation(
+                        "spec.routing.hosts",
+                        "'\(host)' with path \(spec.routing.pathPrefix) already belongs to app \(other.name)")
+                ])
+            }
+            if let port = spec.routing.listenPort, other.spec.routing.listenPort == port {
+                throw ValidationError([
+                    Violation("spec.routing.listenPort", "\(port) already belongs to app \(other.name)")
+                ])
+            }
+        }
+    }
+
+    private func planStart(_ current: Application, _ request: ControlRequest) -> Plan {
+        var application = current
+        let running = reconciler.instances(of: current.name).filter { $0.state != .stopped }.count
+        if current.status == .running && current.replicas > 0 {
+            return Plan(
+                response: ControlResponse(
+                    body: Presentation.started(current.name, replicas: current.replicas, adopted: 0, started: 0)))
+        }
+        application.status = .running
+        application.replicas = current.spec.scaling.minReplicas
+        application.updatedAt = surroundings.clock.wall()
+        let adopted = min(running, application.replicas)
+        return Plan(
+            response: ControlResponse(
+                body: Presentation.started(
+                    current.name, replicas: application.replicas, adopted: adopted,
+                    started: application.replicas - adopted)),
+            changes: [
+                .saveApplication(application),
+                event(
+                    .appStarted, current.name, "App \(current.name) was started with \(application.replicas) replicas",
+                    request),
+            ], application: application, scaled: (0, application.replicas))
+    }
+
+    private func planStop(_ current: Application, _ request: ControlRequest) throws -> Plan {
+        guard current.status == .running else {
+            throw Problem(
+                status: 400, code: "app-not-running", title: "The app is not running",
+                detail: "App \(current.name) is not running, so there is nothing to stop.")
+        }
+        var application = current
+        application.status = .stopped
+        application.replicas = 0
+        application.updatedAt = surroundings.clock.wall()
+        let running = reconciler.instances(of: current.name).filter { $0.state != .stopped }.count
+        return Plan(
+            response: ControlResponse(body: Presentation.stopped(current.name, containersStopped: running)),
+            changes: [
+                .saveApplication(application),
+                event(.appStopped, current.name, "App \(current.name) was stopped", request),
+            ], application: application, scaled: (current.replicas, 0))
+    }
+
+    private func planScale(_ current: Application, to replicas: Int, _ request: ControlRequest) -> Plan {
+        if current.replicas == replicas {
+            return Plan(response: ControlResponse(body: Presentation.scaleNoChange(current.name, replicas: replicas)))
+        }
+        let wall = surroundings.clock.wall()
+        var application = current
+        application.replicas = replicas
+        application.status = replicas > 0 ? .running : .stopped
+        application.updatedAt = wall
+        application.lastScaledAt = wall
+        let decision = ScalingDecision(
+            node: surroundings.me.id, epoch: epoch, time: wall, app: current.name, fromReplicas: current.replicas,
+            toReplicas: replicas, reason: "Manual scaling by \(request.actor)", triggeredBy: "manual")
+        return Plan(
+            response: ControlResponse(body: Presentation.scaled(current.name, replicas: replicas)),
+            changes: [
+                .saveApplication(application),
+                event(
+                    .scaleRequested, current.name, "App \(current.name) was scaled by hand: \(current.replicas) → \(replicas)",
+                    request),
+                .recordDecision(decision),
+            ], application: application, scaled: (current.replicas, replicas))
+    }
+
+    private func planPolicy(_ current: Application, _ policy: JSONValue, _ request: ControlRequest) throws -> Plan {
+        var application = current
+        let merged = try ScalingPolicy.parse(policy, merging: current.document["scaling"] ?? [:])
+        application.spec.scaling = merged.policy
+        if case .object(var members) = application.document {
+            members["scaling"] = merged.scaling
+            application.document = .object(members)
+        }
+        application.updatedAt = surroundings.clock.wall()
+        return Plan(
+            response: ControlResponse(body: Presentation.policyUpdated(current.name, posted: policy)),
+            changes: [
+                .saveApplication(application),
+                event(.policyUpdated, current.name, "The scaling policy of \(current.name) was changed", request),
+            ], application: application)
+    }
+
+    // MARK: Committing
+
+    /// One fenced transaction with the answer in it: whoever sends the same key again gets that answer.
+    private func commit(_ plan: Plan, request: ControlRequest) async throws -> ControlResponse? {
+        guard surroundings.isActive(epoch) else { return nil }
+        let changes =
+            plan.changes + [
+                .completeRequest(
+                    key: request.idempotencyKey, response: plan.response, actor: request.actor,
+                    at: surroundings.clock.wall())
+            ]
+        var attempt = 0
+        while true {
+            attempt += 1
+            do {
+                try await surroundings.store.write(changes, epoch: epoch, leader: surroundings.me.id)
+                break
+            } catch {
+                if error.isDuplicateRequest {
+                    // Ours of an earlier attempt, or a client's retry through another node: the stored answer stands.
+                    let stored = try await surroundings.store.request(request.idempotencyKey)
+                    if attempt == 1 { return stored ?? plan.response }
+                    break
+                }
+                guard error.isOutcomeUnknown, attempt < 4 else { throw error }
+                logger.warning("Unknown whether a write was stored; asking again", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .milliseconds(50 * attempt))  // Cancelled: the next attempt fails by itself.
+            }
+        }
+        apply(plan)
+        return plan.response
+    }
+
+    private func apply(_ plan: Plan) {
+        if let application = plan.application {
+            applications[application.name] = application
+            reconcile(.applicationChanged(application))
+            if let scaled = plan.scaled, scaled.from != scaled.to {
+                let second = surroundings.clock.wall().wholeSecond
+                surroundings.scaling.with {
+                    $0.noteScaled(application.name, from: scaled.from, to: scaled.to, at: second)
+                }
+            }
+        }
+        if let name = plan.deleted {
+            applications[name] = nil
+            surroundings.scaling.with { $0.forget(name) }
+            forgetMetrics(of: name)
+            reconcile(.applicationDeleted(name))
+        }
+    }
+
+    /// A rollout missed its deadline: the app goes back to what served before, as a new revision of the same content.
+    func revert(_ name: AppName, to revision: Int) async {
+        await writeLock.withLock {
+            guard var application = applications[name], application.revision != revision else { return }
+            do {
+                guard
+                    let stored = try await surroundings.store.revisions(of: name).first(where: { $0.revision == revision })
+                else {
+                    logger.error("The revision to go back to is not stored", metadata: ["app": "\(name)"])
+                    return
+                }
+                let wall = surroundings.clock.wall()
+                var spec = stored.spec
+                spec.scaling = application.spec.scaling
+                application.spec = spec
+                application.document = stored.document
+                application.revision += 1
+                application.updatedAt = wall
+                try await surroundings.store.write(
+                    [
+                        .saveApplication(application),
+                        .saveRevision(
+                            name, revision: application.revision, document: stored.document, spec: spec, at: wall),
+                    ], epoch: epoch, leader: surroundings.me.id)
+                applications[name] = application
+                reconcile(.applicationChanged(application))
+            } catch {
+                logger.error("The rollback could not be stored", metadata: ["app": "\(name)", "error": "\(error)"])
+            }
+        }
+    }
+}
+
+extension LeaderTerm {
+    /// Stores a node's events and decisions, each once.
+    /// - Returns: the highest sequences PostgreSQL now has of those sent; nil: nothing was stored, try again later.
+    func ingest(
+        _ events: [Event], _ decisions: [ScalingDecision], from node: NodeID
+    ) async -> (events: Int64, decisions: Int64)? {
+        guard isLoaded, surroundings.isActive(epoch) else { return nil }
+        var changes: [StateChange] = []
+        if !events.isEmpty { changes.append(.appendEvents(node: node, events)) }
+        if !decisions.isEmpty { changes.append(.appendDecisions(node: node, decisions)) }
+        do {
+            try await surroundings.store.write(changes, epoch: epoch, leader: surroundings.me.id)
+            return (events.last?.sequence ?? 0, decisions.last?.sequence ?? 0)
+        } catch {
+            if error.isFenced { surroundings.fenced(epoch) }
+            logger.debug("Events are not stored yet", metadata: ["node": "\(node)", "error": "\(error)"])
+            return nil
+        }
+    }
+}

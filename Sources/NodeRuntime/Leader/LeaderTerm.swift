@@ -1,0 +1,263 @@
+import Autoscaling
+import Logging
+import OrchestryModel
+import PostgresStore
+import RestFacade
+import Scheduling
+
+/// What a node does while it leads, for one epoch: holds the desired state, reconciles it with what agents report,
+/// scales, and answers clients. Made when the node becomes active, dropped when the epoch is lost.
+///
+/// Nothing leaves it unless `isActive` says so at that moment; every write is fenced with the epoch besides.
+actor LeaderTerm {
+    enum Input: Sendable {
+        case peerConnected(NodeInfo)
+        case peerDisconnected(NodeID)
+        case inventory(Inventory)
+        case status(InstanceStatus)
+        case routingAcknowledged(NodeID, RoutingTable.Version)
+        case samples([Sample])
+        case revert(AppName, toRevision: Int)
+        case tick
+    }
+
+    /// What the term needs from its node.
+    struct Surroundings: Sendable {
+        var me: NodeInfo
+        var clock: NodeClock
+        var store: StateStore
+        var scaling: ScalingState
+        var logger: Logger
+        var isActive: @Sendable (Epoch) -> Bool
+        var sendCommand: @Sendable (NodeID, InstanceCommand, Epoch) -> Void
+        var publish: @Sendable (RoutingTable, NodeID?) -> Void
+        var record: @Sendable (EventKind, AppName?, String, JSONValue) -> Void
+        var recordDecision: @Sendable (ScalingDecision) async -> Void
+        var fetchLogs: @Sendable (NodeID, InstanceID, Int) async -> [InstanceLogLine]
+        var connectedPeers: @Sendable () -> [NodeInfo]
+        var requestInventories: @Sendable () -> Void
+        var clusterView: @Sendable () async -> ClusterView
+        /// The figures of this node's nginx; nil when they can't be read.
+        var proxyStatus: @Sendable () async -> Presentation.ProxyCounters?
+        var stepDown: @Sendable () -> Void
+        /// The epoch was lost in PostgreSQL: some other node is or will be leader.
+        var fenced: @Sendable (Epoch) -> Void
+    }
+
+    let epoch: Epoch
+    let surroundings: Surroundings
+    let writeLock = AsyncLock()
+    let writer: ObservationWriter
+    var logger: Logger
+
+    var applications: [AppName: Application] = [:]
+    var reconciler: Reconciler
+    /// Latest usage per instance, for status pages.
+    var usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:]
+    /// Apps whose replica count changed while PostgreSQL was away.
+    var unsaved: Set<AppName> = []
+    private(set) var isLoaded = false
+    private var metricAverages = MetricAverages()
+
+    private let inputs: AsyncStream<Input>
+    private let continuation: AsyncStream<Input>.Continuation
+
+    init(epoch: Epoch, deadAfter: Duration, surroundings: Surroundings) {
+        self.epoch = epoch
+        self.surroundings = surroundings
+        var logger = surroundings.logger
+        logger[metadataKey: "epoch"] = "\(epoch)"
+        self.logger = logger
+        writer = ObservationWriter(
+            store: surroundings.store, epoch: epoch, node: surroundings.me.id, logger: logger)
+        var settings = ReconcilerSettings()
+        settings.deadAfter = deadAfter
+        reconciler = Reconciler(
+            epoch: epoch, settings: settings, now: surroundings.clock.now(),
+            seed: epoch.rawValue &* 0x9E37_79B9_7F4A_7C15)
+        (inputs, continuation) = AsyncStream.makeStream(of: Input.self, bufferingPolicy: .unbounded)
+    }
+
+    nonisolated func submit(_ input: Input) { continuation.yield(input) }
+
+    /// Runs until cancelled.
+    func run() async {
+        guard await load() else { return }
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.writer.run() }
+            group.addTask { await self.tick() }
+            group.addTask { await self.evaluateEachSecond() }
+            group.addTask { await self.maintain() }
+            for await input in inputs {
+                // While leadership is in doubt nothing is decided; the inputs wait.
+                while !surroundings.isActive(epoch) {
+                    do { try await Task.sleep(for: .milliseconds(10)) } catch { break }
+                }
+                if Task.isCancelled { break }
+                if case .revert(let app, let revision) = input {
+                    group.addTask { await self.revert(app, to: revision) }
+                } else {
+                    handle(input)
+                }
+            }
+            group.cancelAll()
+        }
+    }
+
+    // MARK: Loading
+
+    /// Reads the desired state, trying until it works or the term ends.
+    private func load() async -> Bool {
+        let store = surroundings.store
+        while !Task.isCancelled {
+            do {
+                try await store.migrate()
+                let stored = try await store.applications()
+                let instances = try await store.instances()
+                let nodes = try await store.nodes()
+                applications = Dictionary(stored.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+                await restoreScalingHistory()
+                isLoaded = true
+                logger.info(
+                    "Desired state loaded",
+                    metadata: ["apps": "\(stored.count)", "instances": "\(instances.count)", "nodes": "\(nodes.count)"])
+                perform(
+                    reconciler.handle(
+                        .loaded(stored, instances: instances, knownNodes: nodes.map(\.info.id)),
+                        at: surroundings.clock.now(), wall: surroundings.clock.wall()))
+                handle(.peerConnected(surroundings.me))
+                for peer in surroundings.connectedPeers() { handle(.peerConnected(peer)) }
+                surroundings.requestInventories()
+                return true
+            } catch {
+                logger.error("The desired state can't be loaded yet", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .milliseconds(200))  // Cancelled: the loop's condition ends it.
+            }
+        }
+        return false
+    }
+
+    /// Rate limits and cooldown hold across a change of leader.
+    private func restoreScalingHistory() async {
+        for name in applications.keys.sorted() {
+            do {
+                for entry in try await surroundings.store.decisions(app: name, limit: 50).reversed() {
+                    let decision = entry.decision
+                    surroundings.scaling.with {
+                        $0.noteScaled(
+                            name, from: decision.fromReplicas, to: decision.toReplicas, at: decision.time.wholeSecond)
+                    }
+                }
+            } catch {
+                logger.warning(
+                    "Past scaling decisions can't be read; cooldown starts afresh",
+                    metadata: ["app": "\(name)", "error": "\(error)"])
+            }
+        }
+    }
+
+    // MARK: The loop
+
+    private func tick() async {
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: .milliseconds(100)) } catch { return }
+            submit(.tick)
+        }
+    }
+
+    private func handle(_ input: Input) {
+        let now = surroundings.clock.now()
+        let wall = surroundings.clock.wall()
+        switch input {
+        case .peerConnected(let info):
+            writer.saw(info, at: wall)
+            perform(reconciler.handle(.nodeConnected(info.id), at: now, wall: wall))
+        case .peerDisconnected(let node): perform(reconciler.handle(.nodeDisconnected(node), at: now, wall: wall))
+        case .inventory(let inventory): perform(reconciler.handle(.inventory(inventory), at: now, wall: wall))
+        case .status(let status): perform(reconciler.handle(.status(status), at: now, wall: wall))
+        case .routingAcknowledged(let node, let version):
+            perform(reconciler.handle(.routingAcknowledged(node, version), at: now, wall: wall))
+        case .samples(let samples): observe(samples, at: now, wall: wall)
+        case .revert: break  // Taken by `run`: it writes, and the loop must not wait for that.
+        case .tick:
+            if now >= reconciler.nextDeadline { perform(reconciler.handle(.tick, at: now, wall: wall)) }
+        }
+    }
+
+    private func observe(_ samples: [Sample], at now: Instant, wall: WallTime) {
+        guard let node = samples.first?.node else { return }
+        var inFlight: [InstanceID: UInt64] = [:]
+        for sample in samples {
+            for measured in sample.instances {
+                if measured.inFlight > 0 { inFlight[measured.instance] = measured.inFlight }
+                if measured.cpuPercent != nil || measured.memoryPercent != nil {
+                    usage[measured.instance] = (measured.cpuPercent, measured.memoryPercent)
+                }
+            }
+        }
+        perform(reconciler.handle(.inFlight(node: node, inFlight), at: now, wall: wall))
+    }
+
+    /// Feeds a change of desired state that is already durable.
+    func reconcile(_ input: Reconciler.Input) {
+        perform(reconciler.handle(input, at: surroundings.clock.now(), wall: surroundings.clock.wall()))
+    }
+
+    private func perform(_ outputs: [Reconciler.Output]) {
+        for output in outputs {
+            switch output {
+            case .command(let node, let command):
+                logger.debug("Command", metadata: ["node": "\(node)", "instance": "\(command.instance)"])
+                surroundings.sendCommand(node, command, epoch)
+            case .publish(let table): surroundings.publish(table, nil)
+            case .publishTo(let node, let table): surroundings.publish(table, node)
+            case .persist(let status): writer.save(status)
+            case .forget(let instance):
+                writer.forget(instance)
+                usage[instance] = nil
+            case .record(let kind, let app, let message, let details):
+                surroundings.record(kind, app, message, details)
+            case .revert(let app, let revision):
+                submit(.revert(app, toRevision: revision))
+            }
+        }
+    }
+
+    // MARK: Housekeeping
+
+    private func maintain() async {
+        var round = 0
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: .seconds(1)) } catch { return }
+            round += 1
+            guard surroundings.isActive(epoch) else { continue }
+            await saveUnsaved()
+            guard round % 10 == 0 else { continue }
+            let wall = surroundings.clock.wall()
+            for info in surroundings.connectedPeers() + [surroundings.me] { writer.saw(info, at: wall) }
+            if round % 600 == 10 {
+                do {
+                    _ = try await surroundings.store.maintain(now: wall, epoch: epoch, leader: surroundings.me.id)
+                } catch {
+                    logger.warning("Retention could not run; trying again later", metadata: ["error": "\(error)"])
+                }
+            }
+        }
+    }
+
+    /// One row of `metrics` per app and ten seconds.
+    func accumulate(_ observed: ObservedMetrics, app: AppName, replicas: Int) {
+        if let row = metricAverages.add(observed, app: app, replicas: replicas, at: surroundings.clock.wall()) {
+            writer.add([row])
+        }
+    }
+
+    func forgetMetrics(of app: AppName) { metricAverages.forget(app) }
+}
+
+/// One log line of one instance, on its way to a client.
+struct InstanceLogLine: Sendable, Codable {
+    var time: WallTime
+    var container: String
+    var text: String
+}

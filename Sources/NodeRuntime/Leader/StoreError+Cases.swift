@@ -1,0 +1,8 @@
+import PostgresStore
+
+extension StoreError {
+    /// Another node leads, or will: this one's epoch counts no longer.
+    var isFenced: Bool { if case .fenced = self { true } else { false } }
+    var isDuplicateRequest: Bool { self == .duplicateRequest }
+    var isOutcomeUnknown: Bool { if case .outcomeUnknown = self { true } else { false } }
+}

@@ -1,0 +1,147 @@
+import DockerEngine
+import Foundation
+import HealthProbes
+import Leadership
+import Logging
+import MetricsCache
+import NIOPosix
+import NodeConfiguration
+import OrchestryModel
+import PeerTransport
+import PostgresStore
+import ProxyControl
+import RestFacade
+import WireProtocol
+
+/// Late binding for callbacks of parts that are made before the node that they call.
+final class NodeReference: Sendable {
+    // Set once, in `Node.make`, before anything can call back.
+    nonisolated(unsafe) weak var node: Node?
+}
+
+extension Node {
+    /// Opens this node's files and makes its parts; starts nothing yet.
+    /// - Throws: when the data folder, the outbox or the certificates can't be used; says what to do.
+    package static func make(configuration: NodeConfiguration, logger: Logger) throws -> Node {
+        var logger = logger
+        logger[metadataKey: "node"] = "\(configuration.node.id)"
+        try FileManager.default.createDirectory(
+            atPath: configuration.dataDirectory, withIntermediateDirectories: true)
+        return try Node(configuration: configuration, logger: logger, reference: NodeReference())
+    }
+
+    static func electionSettings(_ configuration: NodeConfiguration) -> LeadershipSettings {
+        var settings = LeadershipSettings()
+        settings.heartbeatInterval = configuration.heartbeatInterval
+        settings.promise = configuration.promise
+        settings.leaseTTL = configuration.leaseTTL
+        settings.renewInterval = configuration.renewInterval
+        return settings
+    }
+
+    static func storeConfiguration(_ configuration: NodeConfiguration) -> StoreConfiguration {
+        StoreConfiguration(
+            connectionString: configuration.postgresConnection, poolSize: configuration.postgresPoolSize,
+            applicationName: "orchestry \(configuration.node.id)")
+    }
+
+    static func transportConfiguration(_ configuration: NodeConfiguration) -> PeerTransportConfiguration {
+        let security: PeerTransportConfiguration.Security =
+            switch configuration.security {
+            case .mutualTLS(let ca, let certificate, let key):
+                .mutualTLS(caPath: ca, certificatePath: certificate, keyPath: key)
+            case .plain(let secret): .plain(sharedSecret: secret)
+            }
+        return PeerTransportConfiguration(
+            me: configuration.node, cluster: configuration.cluster, listenHost: configuration.node.host,
+            listenPort: configuration.node.clusterPort,
+            peers: configuration.controllers.filter { $0.key != configuration.node.id }.mapValues {
+                PeerAddress(host: $0.host, port: $0.port)
+            },
+            security: security)
+    }
+
+    static func engineConfiguration(_ configuration: NodeConfiguration) -> EngineConfiguration {
+        EngineConfiguration(
+            socketPath: configuration.engineSocket, cluster: configuration.cluster, node: configuration.node.id,
+            network: configuration.engineNetwork,
+            endpointMode: configuration.endpointMode == .published
+                ? .published(hostAddress: configuration.node.host) : .container)
+    }
+
+    static func makeProxy(_ configuration: NodeConfiguration, logger: Logger) -> NginxController? {
+        guard configuration.proxyEnabled else { return nil }
+        var settings = ProxySettings(
+            folder: configuration.dataDirectory + "/proxy", listenHost: configuration.proxyHost,
+            listenPort: configuration.proxyPort)
+        settings.binary = configuration.proxyBinary
+        settings.workerProcesses = configuration.proxyWorkers
+        settings.mode =
+            switch configuration.proxyMode {
+            case .auto: .auto
+            case .lua: .lua
+            case .plain: .plain
+            }
+        return NginxController(settings: settings, logger: logger)
+    }
+
+    /// What a leader's term gets of this node.
+    func surroundings() -> LeaderTerm.Surroundings {
+        LeaderTerm.Surroundings(
+            me: configuration.node, clock: clock, store: store, scaling: scaling, logger: logger,
+            isActive: { [leadership] in leadership.isActive($0) },
+            sendCommand: { [weak self] node, command, epoch in self?.send(command, epoch: epoch, to: node) },
+            publish: { [weak self] table, node in self?.publish(table, to: node) },
+            record: { [weak self] kind, app, message, details in self?.record(kind, app, message, details) },
+            recordDecision: { [weak self] decision in await self?.recordDecision(decision) },
+            fetchLogs: { [weak self] node, instance, tail in
+                await self?.fetchLogs(node: node, instance: instance, tail: tail) ?? []
+            },
+            connectedPeers: { [transport] in transport.connectedPeers },
+            requestInventories: { [weak self] in
+                guard let self else { return }
+                pool.add { await self.sendInventory() }
+            },
+            clusterView: { [weak self] in await self?.clusterView() ?? .empty },
+            proxyStatus: { [proxy] in
+                // nil where there is no proxy or it does not answer: the page says so.
+                guard let status = try? await proxy?.readStatus() else { return nil }
+                return Presentation.ProxyCounters(
+                    activeConnections: Int64(clamping: status.activeConnections),
+                    accepts: Int64(clamping: status.accepted), handled: Int64(clamping: status.handled),
+                    requests: Int64(clamping: status.requests), reading: 0, writing: 0, waiting: 0)
+            },
+            stepDown: { [leadership] in leadership.submit(.stepDown) },
+            fenced: { [weak self] epoch in self?.endTerm(of: epoch) })
+    }
+
+    private func send(_ command: InstanceCommand, epoch: Epoch, to node: NodeID) {
+        if node == id {
+            pool.add { await self.obey(command, epoch: epoch, from: self.id, correlation: 0) }
+        } else {
+            transport.send(.instanceCommand(epoch: epoch, command: command), to: node)
+        }
+    }
+
+    private func publish(_ table: RoutingTable, to node: NodeID?) {
+        if node == nil || node == id {
+            pool.add {
+                guard await self.agent.admit(table.version.epoch) else { return }
+                await self.applier.receive(table)
+            }
+        }
+        if node == id { return }
+        for peer in transport.connectedPeers where node == nil || peer.id == node {
+            transport.send(.routingTable(table), to: peer.id)
+        }
+    }
+
+    /// Called by the applier when a version is in effect here.
+    func acknowledge(_ version: RoutingTable.Version) {
+        if let term = currentTerm {
+            term.submit(.routingAcknowledged(id, version))
+        } else if let leader, leader != id {
+            transport.send(.routingAck(version), to: leader)
+        }
+    }
+}

@@ -1,0 +1,272 @@
+import AsyncHTTPClient
+import Autoscaling
+import DockerEngine
+import HealthProbes
+import Leadership
+import Logging
+import MetricsCache
+import NIOCore
+import NIOPosix
+import NodeConfiguration
+import OrchestryModel
+import PeerTransport
+import PostgresStore
+import ProxyControl
+import RestFacade
+import ServiceLifecycle
+import Synchronization
+import WireProtocol
+
+/// One `orchestryd` process: puts the modules together and runs them until it is told to stop.
+package final class Node: Service {
+    package static let version = "0.1.0"
+
+    let configuration: NodeConfiguration
+    let clock = NodeClock()
+    let logger: Logger
+    let pool = TaskPool()
+    /// One thread for peers, heartbeats and election timers: nothing else may delay them.
+    let clusterGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    /// REST, engine and probes.
+    let workGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+
+    let transport: PeerTransport
+    let leadership: LeadershipService
+    let lease: LeaseConnection
+    let store: StateStore
+    let metrics: MetricsDatabase
+    let outbox: Outbox
+    let engine: DockerEngine
+    let prober: HealthProber
+    let proxy: NginxController?
+    let agent: Agent
+    let applier: RoutingApplier
+    let sampler: Sampler
+    let flusher: OutboxFlusher
+    let recorder: EventRecorder
+    let scaling = ScalingState()
+
+    struct State {
+        var term: (term: LeaderTerm, task: Task<Void, Never>)?
+        var leader: NodeID?
+        var lastHeard: [NodeID: WallTime] = [:]
+        var facadeEnded = false
+        var droppedSamples: UInt64 = 0
+    }
+    let state = Mutex(State())
+
+    init(configuration: NodeConfiguration, logger: Logger, reference: NodeReference) throws {
+        self.configuration = configuration
+        self.logger = logger
+        let pool = self.pool
+        let id = configuration.node.id
+        let storeConfiguration = Self.storeConfiguration(configuration)
+        let lease = LeaseConnection(
+            configuration: storeConfiguration, me: id, hostname: configuration.node.host,
+            apiURL: configuration.node.apiURL, leaseTTL: configuration.leaseTTL, logger: logger)
+        self.lease = lease
+        store = StateStore(configuration: storeConfiguration, logger: logger)
+        metrics = try MetricsDatabase(folder: configuration.dataDirectory, logger: logger)
+        let outbox = try Outbox(folder: configuration.dataDirectory, node: id, logger: logger)
+        self.outbox = outbox
+        let transport = PeerTransport(
+            configuration: Self.transportConfiguration(configuration), group: clusterGroup, logger: logger)
+        self.transport = transport
+        engine = DockerEngine(
+            configuration: Self.engineConfiguration(configuration), eventLoopGroup: workGroup, logger: logger)
+        prober = HealthProber(eventLoopGroup: workGroup, logger: logger)
+        proxy = Self.makeProxy(configuration, logger: logger)
+        leadership = LeadershipService(
+            election: Election(
+                me: id, voters: configuration.controllers.keys.sorted(),
+                settings: Self.electionSettings(configuration), now: clock.now(),
+                seed: UInt64.random(in: .min ... .max)),
+            eventLoop: clusterGroup.next(), clock: clock, leaseTimeout: configuration.renewInterval, pool: pool,
+            logger: logger, send: { message, node in transport.send(.election(message), to: node) },
+            performLease: { request, timeout in await lease.perform(request, timeout: timeout) },
+            onChange: { reference.node?.leadershipChanged($0) })
+        agent = Agent(
+            node: id, engine: engine, prober: prober, clock: clock,
+            capacity: (configuration.cpuMillicores, configuration.memoryBytes), logger: logger,
+            onStatus: { reference.node?.report($0) },
+            onEvent: { reference.node?.record($0, $1, $2, $3) },
+            onChange: {
+                guard let node = reference.node else { return }
+                pool.add { await node.sendInventory() }
+            })
+        sampler = Sampler(
+            node: id, agent: agent, proxy: proxy, usage: UsageReader(engine: engine), clock: clock,
+            logger: logger, deliver: { await reference.node?.deliver($0) })
+        applier = RoutingApplier(
+            proxy: proxy, agent: agent, logger: logger,
+            acknowledge: { reference.node?.acknowledge($0) },
+            onApplied: { [sampler] table in await sampler.route(table.routes.map(\.app)) },
+            onRejected: { message in
+                reference.node?.record(
+                    .proxyRejected, nil, "nginx of \(id) refused the new configuration; the old one goes on serving",
+                    ["error": .string(message)])
+            })
+        flusher = OutboxFlusher(
+            outbox: outbox, logger: logger,
+            deliver: { await reference.node?.deliverOutbox($0, $1) })
+        recorder = EventRecorder(outbox: outbox, logger: logger, onDurable: { [flusher] in flusher.wake() })
+        reference.node = self
+    }
+
+    var id: NodeID { configuration.node.id }
+    var currentTerm: LeaderTerm? { state.withLock { $0.term?.term } }
+    var leader: NodeID? { state.withLock { $0.leader } }
+
+    /// Runs until the service group asks it to stop gracefully; then stops leading first, and leaves containers and
+    /// nginx running.
+    package func run() async throws {
+        let api = RestFacade(
+            configuration: RestFacadeConfiguration(
+                host: configuration.apiHost, port: configuration.apiPort, maxBodyBytes: configuration.maxBodyBytes,
+                version: Self.version),
+            controlPlane: NodeControlPlane(node: self, leaderWait: configuration.leaderWait), logger: logger
+        ).application()
+        try await rebuildWindows()
+        if let proxy {
+            do {
+                try await proxy.start()
+            } catch {
+                logger.error("nginx could not be started; it is tried again", metadata: ["error": "\(error)"])
+            }
+        }
+        try await transport.start(handler: NodeRouter(node: self))
+        leadership.start()
+        logger.info(
+            "Node started",
+            metadata: [
+                "api": "\(configuration.node.apiURL)", "cluster": "\(configuration.cluster)",
+                "cluster.port": "\(transport.boundPort)",
+            ])
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.pool.run() }
+            group.addTask { await self.agent.run() }
+            group.addTask { await self.applier.run() }
+            group.addTask { await self.sampler.run() }
+            group.addTask { await self.flusher.run() }
+            group.addTask { await self.recorder.run() }
+            group.addTask { await self.sendInventories() }
+            group.addTask { await self.watchLease() }
+            group.addTask { await self.pruneMetrics() }
+            group.addTask {
+                do {
+                    try await api.run()
+                } catch {
+                    self.logger.critical("The REST facade ended", metadata: ["error": "\(error)"])
+                }
+                self.state.withLock { $0.facadeEnded = true }
+            }
+            await self.untilGracefulStop()
+            await self.handOver()
+            group.cancelAll()
+            self.pool.stop()
+            self.agent.stop()
+            self.applier.stop()
+            self.flusher.stop()
+        }
+        await close()
+    }
+
+    private func untilGracefulStop() async {
+        let (stops, stop) = AsyncStream.makeStream(of: Void.self)
+        await withGracefulShutdownHandler {
+            for await _ in stops { return }
+        } onGracefulShutdown: {
+            stop.yield()
+        }
+    }
+
+    /// L7: give up leadership while the cluster can still see it, so that the next leader starts at once.
+    private func handOver() async {
+        logger.info("Stopping: handing over leadership; containers and nginx keep running")
+        leadership.submit(.leave)
+        let begun = ContinuousClock.now
+        // The goodbye and the released lease need a moment on the wire; requests in flight may finish.
+        while ContinuousClock.now - begun < .seconds(3) {
+            do { try await Task.sleep(for: .milliseconds(20)) } catch { return }
+            let served = state.withLock { $0.facadeEnded }
+            if served, !leadership.activity.isActive, !leadership.awaitsPostgres { return }
+        }
+        logger.warning("Requests or the lease were still in flight after 3 s; stopping all the same")
+    }
+
+    private func close() async {
+        leadership.stop()
+        state.withLock { $0.term?.task.cancel() }
+        await transport.shutdown()
+        await prober.shutdown()
+        await engine.shutdown()
+        await proxy?.release()
+        lease.shutdown()
+        store.shutdown()
+        outbox.shutdown()
+        metrics.shutdown()
+        try? await clusterGroup.shutdownGracefully()  // The process ends either way.
+        try? await workGroup.shutdownGracefully()
+        logger.info("Stopped")
+    }
+
+    // MARK: Leadership
+
+    func leadershipChanged(_ change: LeadershipChange) {
+        switch change {
+        case .activated(let epoch):
+            beginTerm(epoch)
+        case .deactivated:
+            // The term stays: it acts only while active, and goes on where it was if this epoch becomes active again.
+            break
+        case .leader(let node, let epoch):
+            state.withLock { $0.leader = node }
+            if node != id { endTerm(olderThan: epoch) }
+            flusher.wake()
+            pool.add { await self.sendInventory() }
+        }
+    }
+
+    private func beginTerm(_ epoch: Epoch) {
+        endTerm(olderThan: epoch)
+        let term = state.withLock { state -> LeaderTerm? in
+            guard state.term == nil else { return nil }
+            let term = LeaderTerm(epoch: epoch, deadAfter: configuration.deadAfter, surroundings: surroundings())
+            // Cancelled in `endTerm` or `close`.
+            state.term = (term, Task { await term.run() })
+            return term
+        }
+        guard term != nil else { return }
+        record(.leaderElected, nil, "\(id) leads with epoch \(epoch)", ["epoch": .int(Int64(epoch.rawValue))])
+        flusher.wake()
+    }
+
+    func endTerm(olderThan epoch: Epoch) {
+        state.withLock { state in
+            guard let current = state.term, current.term.epoch < epoch else { return }
+            current.task.cancel()
+            state.term = nil
+        }
+    }
+
+    func endTerm(of epoch: Epoch) { endTerm(olderThan: epoch.next) }
+
+    // MARK: Events
+
+    /// Puts an event into the outbox, from where it reaches PostgreSQL once.
+    func record(_ kind: EventKind, _ app: AppName?, _ message: String, _ details: JSONValue) {
+        let event = Event(node: id, time: clock.wall(), app: app, kind: kind, message: message, details: details)
+        logger.info(
+            "Event", metadata: ["event": "\(kind.rawValue)", "app": "\(app?.rawValue ?? "-")", "text": "\(message)"])
+        recorder.record(event)
+    }
+
+    func recordDecision(_ decision: ScalingDecision) async {
+        do {
+            _ = try await outbox.append(events: [], decisions: [decision])
+            flusher.wake()
+        } catch {
+            logger.error("A decision could not be kept", metadata: ["app": "\(decision.app)", "error": "\(error)"])
+        }
+    }
+}

@@ -1,0 +1,58 @@
+import Logging
+import OrchestryModel
+import PeerTransport
+import RestFacade
+import WireProtocol
+
+/// How a request from a client reaches the leader, from any node: carried out here if this node leads, else forwarded,
+/// else held back until somebody leads. A write keeps its idempotency key through all attempts, so that a leader's
+/// death between its commit and its answer changes nothing twice.
+struct NodeControlPlane: ControlPlane {
+    let node: Node
+    let leaderWait: Duration
+
+    func clusterView() async -> ClusterView { await node.clusterView() }
+
+    func prometheusText() async -> String { await node.prometheusText() }
+
+    func perform(_ request: ControlRequest) async -> ControlResponse {
+        let started = ContinuousClock.now
+        // Reads have another source than the leader and needn't wait as long.
+        let patience = request.operation.isWrite ? leaderWait : min(leaderWait, .seconds(1))
+        var lastProblem: String?
+        while true {
+            switch await attempt(request) {
+            case .answer(let response): return response
+            case .noLeader: break
+            case .failed(let reason): lastProblem = reason
+            }
+            if Task.isCancelled || ContinuousClock.now - started >= patience { break }
+            // Elections take a few milliseconds at best: asking again costs nothing.
+            try? await Task.sleep(for: .milliseconds(5))  // Cancelled: looked at above, one attempt later.
+        }
+        if !request.operation.isWrite, let stored = await node.readFromStore(request.operation) { return stored }
+        return ControlResponse(
+            .noLeader(
+                "No node could take this within \(patience) \(lastProblem.map { "(\($0))" } ?? "(no leader is elected)"). "
+                    + "Nothing is known to have changed; repeat the request with the same Idempotency-Key."))
+    }
+
+    private enum Attempt {
+        case answer(ControlResponse)
+        case noLeader
+        case failed(String)
+    }
+
+    private func attempt(_ request: ControlRequest) async -> Attempt {
+        if let term = node.currentTerm {
+            if let response = await term.perform(request) { return .answer(response) }
+            return .noLeader
+        }
+        guard let leader = node.leader, leader != node.id else { return .noLeader }
+        do {
+            return .answer(try await node.forward(request, to: leader))
+        } catch {
+            return .failed("\(leader): \(error)")
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import Leadership
+import Logging
+import OrchestryModel
+import PeerTransport
+import WireProtocol
+
+/// Takes what peers say to where it belongs. Called on the cluster's event loop: hands over and returns at once.
+struct NodeRouter: PeerHandler {
+    let node: Node
+
+    func peerConnected(_ peer: NodeInfo) {
+        node.logger.info("Peer connected", metadata: ["peer": "\(peer.id)", "role": "\(peer.role)"])
+        node.heard(peer.id)
+        node.currentTerm?.submit(.peerConnected(peer))
+        // A leader that has just got to know us needs to know what runs here.
+        node.pool.add { await node.sendInventory() }
+    }
+
+    func peerDisconnected(_ peer: NodeID, reason: String) {
+        node.logger.warning("Peer disconnected", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
+        node.currentTerm?.submit(.peerDisconnected(peer))
+    }
+
+    func received(_ message: Message, correlation: UInt64, from peer: NodeID) {
+        switch message {
+        case .election(let message): node.leadership.submit(.received(message, from: peer))
+        case .instanceCommand(let epoch, let command):
+            node.pool.add { await node.obey(command, epoch: epoch, from: peer, correlation: correlation) }
+        case .routingTable(let table):
+            node.pool.add {
+                guard await node.agent.admit(table.version.epoch) else { return }
+                await node.applier.receive(table)
+            }
+        case .inventory(let inventory) where inventory.node == peer: node.currentTerm?.submit(.inventory(inventory))
+        case .instanceStatus(let status) where status.node == peer: node.currentTerm?.submit(.status(status))
+        case .routingAck(let version): node.currentTerm?.submit(.routingAcknowledged(peer, version))
+        case .sampleBatch(let samples):
+            node.heard(peer)
+            let own = samples.filter { $0.node == peer }
+            node.pool.add { await node.keep(own) }
+        case .eventBatch(let events, let decisions):
+            node.pool.add { await node.ingest(events, decisions, from: peer, correlation: correlation) }
+        case .forwardRequest(let request, _):
+            node.pool.add { await node.answer(request, from: peer, correlation: correlation) }
+        case .logRequest(let instance, let tailLines):
+            node.pool.add { await node.sendLogs(of: instance, tail: tailLines, to: peer, correlation: correlation) }
+        case .inventory, .instanceStatus:
+            node.logger.warning("A peer spoke for another node; ignored", metadata: ["peer": "\(peer)"])
+        case .error(let code, let text):
+            node.logger.warning("Peer reports an error", metadata: ["peer": "\(peer)", "code": "\(code)", "text": "\(text)"])
+        case .hello, .helloChallenge, .helloAccepted, .helloProof, .ping, .pong, .commandAck, .refused, .eventAck, .forwardResponse,
+            .logChunk:
+            break  // The transport's own, or replies it has matched with their requests.
+        }
+    }
+}

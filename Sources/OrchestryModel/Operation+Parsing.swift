@@ -1,0 +1,81 @@
+/// Reading the bodies of requests other than `register`, all faults at once. As the original's, whole numbers may also
+/// arrive as text (`"2"`) or with an empty fraction (`2.0`).
+extension Operation {
+    /// The body of `POST /apps/{name}/scale`: `{"replicas": N}` with N from 0 to 100.
+    public static func parseReplicas(_ body: JSONValue) throws(ValidationError) -> Int {
+        var reader = DocumentReader()
+        var replicas: Int?
+        if let root = reader.body(body, keys: ["replicas"], example: "{\"replicas\": 3}") {
+            if root["replicas"] == nil { reader.report("replicas", "is required: a whole number from 0 to 100") }
+            replicas = root["replicas"].flatMap { reader.integer(fromText: $0, at: "replicas", 0...100) }
+        }
+        guard reader.violations.isEmpty, let replicas else { throw ValidationError(reader.violations) }
+        return replicas
+    }
+
+    /// The body of `POST /apps/{name}/policy`: `{"policy": {…}}`. The policy's own fields are checked where it is applied.
+    public static func parsePolicy(_ body: JSONValue) throws(ValidationError) -> JSONValue {
+        var reader = DocumentReader()
+        var policy: JSONValue?
+        if let root = reader.body(body, keys: ["policy"], example: "{\"policy\": {\"maxReplicas\": 8}}") {
+            policy = root["policy"]
+            if let policy, policy.objectValue == nil {
+                reader.report(
+                    "policy", "must be an object with fields of scaling, got \(DocumentReader.describe(policy))")
+            } else if policy == nil {
+                reader.report("policy", "is required: an object with fields of scaling")
+            }
+        }
+        guard reader.violations.isEmpty, let policy else { throw ValidationError(reader.violations) }
+        return policy
+    }
+}
+
+extension SimulatedMetrics {
+    /// The body of `POST /apps/{name}/simulateMetrics`; every field may be left out.
+    public static func parse(_ body: JSONValue) throws(ValidationError) -> SimulatedMetrics {
+        var reader = DocumentReader()
+        var metrics = SimulatedMetrics()
+        let keys = [
+            "rps", "p95LatencyMs", "activeConnections", "cpuPercent", "memoryPercent", "healthyReplicas", "evaluate",
+        ]
+        if let root = reader.body(body, keys: keys, example: "{\"rps\": 500}") {
+            func number(_ key: String) -> Double? {
+                guard let value = root[key] else { return nil }
+                let read = value.stringValue.flatMap(Double.init) ?? value.doubleValue
+                if let read, (0...1e9).contains(read) { return read }
+                reader.report(key, "must be a number from 0 to 1000000000, got \(DocumentReader.describe(value))")
+                return nil
+            }
+            metrics.rps = number("rps") ?? 0
+            metrics.p95LatencyMs = number("p95LatencyMs") ?? 0
+            metrics.cpuPercent = number("cpuPercent") ?? 0
+            metrics.memoryPercent = number("memoryPercent") ?? 0
+            metrics.activeConnections =
+                root["activeConnections"].flatMap {
+                    reader.integer(fromText: $0, at: "activeConnections", 0...1_000_000_000)
+                } ?? 0
+            metrics.healthyReplicas = root["healthyReplicas"].flatMap {
+                reader.integer(fromText: $0, at: "healthyReplicas", 0...1_000)
+            }
+            metrics.evaluate = reader.boolean(root, "evaluate") ?? true
+        }
+        guard reader.violations.isEmpty else { throw ValidationError(reader.violations) }
+        return metrics
+    }
+}
+
+extension DocumentReader {
+    /// The root object of a body; nil when it is something else, which is reported.
+    fileprivate mutating func body(_ value: JSONValue, keys: [String], example: String) -> Object? {
+        guard value.objectValue != nil else {
+            report("", "must be an object such as \(example), got \(Self.describe(value))")
+            return nil
+        }
+        return object(value, at: "", keys: keys)
+    }
+
+    fileprivate mutating func integer(fromText value: JSONValue, at path: String, _ range: ClosedRange<Int>) -> Int? {
+        integer(value.stringValue.flatMap(Int64.init).map(JSONValue.int) ?? value, at: path, range)
+    }
+}

@@ -1,0 +1,46 @@
+import NIOCore
+import Synchronization
+import WireProtocol
+
+/// What the rest of the transport may do with one TCP connection, from any thread.
+final class Connection: Sendable {
+    /// Sent to the connection's handler, which carries it out on its event loop.
+    enum Command: Sendable {
+        case drain
+        /// The links have room for this incoming connection.
+        case accept
+        case refuse(ErrorCode, String)
+        /// The peer is connected on both channels: hand over what was held, and all that follows.
+        case release
+        case hold
+        /// Send a Ping, to see whether anybody is there.
+        case probe
+        /// Tell the peer if there is a code for it, and close.
+        case close(ErrorCode?, String)
+    }
+
+    let channel: any Channel
+    let outbound: Outbound
+    /// For the log; taken when the connection was made, since a closed one has none.
+    let remoteAddress: String
+    /// Uptime nanoseconds of the last bytes that arrived.
+    let lastRead = Atomic<UInt64>(0)
+
+    init(channel: any Channel, outbound: Outbound) {
+        self.channel = channel
+        self.outbound = outbound
+        remoteAddress = channel.remoteAddress.map(String.init(describing:)) ?? "unknown"
+    }
+
+    func perform(_ command: Command) {
+        // A failed command means the channel is closed already, and its handler has reported that.
+        channel.triggerUserOutboundEvent(command, promise: nil)
+    }
+
+    /// - Returns: as `Outbound.add`.
+    func send(_ frame: ByteBuffer, lane: Outbound.Lane) -> Outbound.Outcome {
+        let outcome = outbound.add(frame, lane: lane)
+        if case .queued(mustDrain: true, _) = outcome { perform(.drain) }
+        return outcome
+    }
+}

@@ -1,0 +1,17 @@
+import OrchestryModel
+import WireProtocol
+
+/// Receives what peers say. Called on event loops, possibly several at once: every call must return soon and may call
+/// `PeerTransport.send` and `reply`.
+///
+/// For one peer: `peerConnected`, then messages, then `peerDisconnected`, and so on. Election messages are the
+/// exception: they are handed over whenever a control connection stands, also while the bulk connection does not.
+/// A message that was already being handed over may end a moment after `peerDisconnected`.
+public protocol PeerHandler: Sendable {
+    /// Both connections to the peer stand. What was sent before is lost: this is the moment to say it again.
+    func peerConnected(_ peer: NodeInfo)
+    /// At least one of them is gone. `reason` is for the operator.
+    func peerDisconnected(_ peer: NodeID, reason: String)
+    /// - Parameter correlation: 0: one-way. Otherwise a request: answer with `reply(_:to:correlation:)`.
+    func received(_ message: Message, correlation: UInt64, from: NodeID)
+}

@@ -1,0 +1,194 @@
+import Logging
+import OrchestryModel
+
+/// The statements on `leader_lease` (design §3, L3, L4, L7), on a connection and a thread of their own, so that no query
+/// can starve the lease. Reconnects by itself. PostgreSQL's `clock_timestamp()` is the only clock that decides here.
+package final class LeaseConnection: Sendable {
+    private let pool: ConnectionPool
+    private let statements: LeaseStatements
+    private let logger: Logger
+
+    /// - Parameters:
+    ///   - hostname: for the operator, in the row.
+    ///   - apiURL: where this node's REST facade is, in the row.
+    ///   - leaseTTL: how long an acquired or renewed lease lasts by PostgreSQL's clock.
+    package init(
+        configuration: StoreConfiguration, me: NodeID, hostname: String, apiURL: String, leaseTTL: Duration,
+        logger: Logger
+    ) {
+        statements = LeaseStatements(me: me, hostname: hostname, apiURL: apiURL, ttl: leaseTTL)
+        self.logger = logger
+        var own = configuration
+        // An attempt that takes longer than this comes too late for the lease anyway.
+        own.connectTimeout = min(configuration.connectTimeout, leaseTTL / 4)
+        own.operationTimeout = leaseTTL
+        pool = ConnectionPool(
+            own, size: 1, purpose: "lease",
+            settings: """
+                SET TimeZone = 'UTC'; SET client_min_messages = error;
+                SET lock_timeout = \(LeaseStatements.lockWaitMilliseconds);
+                SET statement_timeout = \(max(Int64(leaseTTL.inMilliseconds), 100))
+                """,
+            logger: logger, availabilityChanged: { _ in })
+        pool.start()
+    }
+
+    /// Carries out one statement.
+    /// - Parameter timeout: the answer comes within it, whatever happens. A statement that was sent may take effect later:
+    ///   that is what `seq` guards against.
+    package func perform(_ request: LeaseRequest, timeout: Duration) async -> LeaseOutcome {
+        let statements = statements
+        let logger = logger
+        do throws(StoreError) {
+            return try await pool.run(within: timeout) { connection, deadline throws(StoreError) in
+                try withLeaseTable(on: connection, deadline: deadline) { () throws(StoreError) in
+                    switch request.statement {
+                    case .acquire(let votesGranted, let highestEpoch):
+                        let statement = statements.acquire(votesGranted: votesGranted, highestEpoch: highestEpoch)
+                        let rows = try takeOver(statement, on: connection, deadline: deadline, logger: logger)
+                        if let row = rows.first { return .acquired(try row.epoch(0)) }
+                    case .renew(let epoch, let seq, let mode):
+                        let statement = statements.renew(epoch: epoch, seq: seq, mode: mode)
+                        let rows = try connection.run(statement, deadline: deadline)
+                        if !rows.isEmpty { return .renewed(epoch: epoch, mode: mode) }
+                    case .release(let epoch, let seq):
+                        let rows = try connection.run(statements.release(epoch: epoch, seq: seq), deadline: deadline)
+                        if !rows.isEmpty { return .released(epoch) }
+                    }
+                    return .refused(try LeaseStatements.row(of: connection.run(LeaseStatements.read, deadline: deadline)))
+                }
+            }
+        } catch {
+            return .failed(error.description)
+        }
+    }
+
+    /// - Returns: nil when nobody has led yet, and when PostgreSQL does not answer within `timeout`.
+    package func readRow(timeout: Duration) async -> LeaseRow? {
+        // Both mean the same to the caller: there is no row to go by.
+        try? await pool.run(within: timeout) { connection, deadline throws(StoreError) in
+            try LeaseStatements.row(of: connection.run(LeaseStatements.read, deadline: deadline))
+        }
+    }
+
+    /// Ends the thread and closes the connection once the statement at work has ended. Does not release the lease.
+    package func shutdown() { pool.shutdown() }
+}
+
+/// Runs `body`; where the lease's table does not exist yet, makes it and tries again. An election comes before the leader
+/// that would migrate the database.
+private func withLeaseTable(
+    on connection: DatabaseConnection, deadline: Deadline, _ body: () throws(StoreError) -> LeaseOutcome
+) throws(StoreError) -> LeaseOutcome {
+    do throws(StoreError) {
+        return try body()
+    } catch .query(sqlState: "42P01", message: _) {
+        try Migrator.apply(upTo: Migration.leadership, on: connection, deadline: deadline)
+        return try body()
+    } catch {
+        throw error
+    }
+}
+
+/// A takeover changes the row's key, so it waits for every fenced transaction. Each wait is short and repeated; between
+/// two waits, transactions whose client has gone silent are ended: a frozen former leader must not block its successor.
+private func takeOver(
+    _ statement: Statement, on connection: DatabaseConnection, deadline: Deadline, logger: Logger
+) throws(StoreError) -> [Row] {
+    while true {
+        do throws(StoreError) {
+            return try connection.run(statement, deadline: deadline)
+        } catch .query(sqlState: "55P03", message: _) where ContinuousClock.now < deadline {
+            let ended = try connection.run(LeaseStatements.endSilentTransactions, deadline: deadline)
+            if !ended.isEmpty {
+                logger.warning("ended a silent client's transaction", metadata: ["count": "\(ended.count)"])
+            }
+        } catch {
+            throw error
+        }
+    }
+}
+
+/// The SQL of the lease, and how to read the row.
+struct LeaseStatements: Sendable {
+    let me: NodeID
+    let hostname: String
+    let apiURL: String
+    let ttl: Duration
+
+    /// How long one attempt to take over waits for fenced transactions.
+    static let lockWaitMilliseconds = 200
+
+    /// L3. `GREATEST` with what the voters reported keeps epochs rising even if PostgreSQL lost its latest rows (a failover
+    /// to a standby that lagged). `expires_at` is computed before any wait for a lock, so it can only be early.
+    func acquire(votesGranted: Bool, highestEpoch: Epoch) -> Statement {
+        Statement(
+            """
+            UPDATE leader_lease SET
+                leader_id = $1, hostname = $2, api_url = $3, epoch = GREATEST(epoch, $4::bigint) + 1, mode = 'quorum',
+                seq = 0, prior_expires_at = GREATEST(prior_expires_at, expires_at), acquired_at = clock_timestamp(),
+                renewed_at = clock_timestamp(), expires_at = clock_timestamp() + $5::bigint * interval '1 millisecond'
+            WHERE id = 1 AND (expires_at <= clock_timestamp() OR (mode = 'quorum' AND $6::boolean))
+            RETURNING epoch
+            """,
+            [
+                .id(me), .text(hostname), .text(apiURL), .epoch(highestEpoch), .milliseconds(ttl), .bool(votesGranted),
+            ])
+    }
+
+    /// L4. Succeeds after the expiry too, as long as nobody took over: the epoch says so. Going solo waits for the end of
+    /// every earlier leader's lease; staying solo does not, because within an epoch `prior_expires_at` never changes.
+    func renew(epoch: Epoch, seq: UInt64, mode: LeaseMode) -> Statement {
+        Statement(
+            """
+            UPDATE leader_lease SET
+                mode = $4, seq = $3::bigint, renewed_at = clock_timestamp(),
+                expires_at = clock_timestamp() + $5::bigint * interval '1 millisecond'
+            WHERE id = 1 AND leader_id = $1 AND epoch = $2::bigint AND seq < $3::bigint
+                AND ($4 = 'quorum' OR mode = 'solo' OR clock_timestamp() >= prior_expires_at)
+            RETURNING epoch
+            """,
+            [
+                .id(me), .epoch(epoch), .int(Int64(clamping: seq)), .text(mode.rawValue), .milliseconds(ttl),
+            ])
+    }
+
+    /// L7.
+    func release(epoch: Epoch, seq: UInt64) -> Statement {
+        Statement(
+            """
+            UPDATE leader_lease SET seq = $3::bigint, expires_at = clock_timestamp()
+            WHERE id = 1 AND leader_id = $1 AND epoch = $2::bigint AND seq < $3::bigint
+            RETURNING epoch
+            """,
+            [.id(me), .epoch(epoch), .int(Int64(clamping: seq))])
+    }
+
+    static let read = Statement(
+        """
+        SELECT leader_id, epoch, mode, \(SQL.milliseconds("acquired_at")), \(SQL.milliseconds("renewed_at")),
+            \(SQL.milliseconds("expires_at")), expires_at <= clock_timestamp(), hostname, api_url
+        FROM leader_lease WHERE id = 1
+        """)
+
+    /// Ends the sessions that hold `orchestry_fence`'s lock while the server waits for their client: a transaction is sent
+    /// whole, so such a client was stopped in the middle of sending. Its transaction is undone; transactions that are at
+    /// work are left alone. (A session's ROW SHARE lock on the table lasts as long as its lock on the row.)
+    static let endSilentTransactions = Statement(
+        """
+        SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'relation' AND relation = 'leader_lease'::regclass AND mode = 'RowShareLock' AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND usename = current_user AND wait_event = 'ClientRead' AND pid <> pg_backend_pid()
+        """)
+
+    /// - Returns: nil while nobody has led.
+    static func row(of rows: [Row]) throws(StoreError) -> LeaseRow? {
+        guard let row = rows.first, let leader = NodeID(rawValue: try row.text(0)) else { return nil }
+        guard let mode = LeaseMode(rawValue: try row.text(2)) else { throw .invalidData("leader_lease.mode") }
+        return LeaseRow(
+            leader: leader, epoch: try row.epoch(1), mode: mode, acquiredAt: try row.time(3),
+            renewedAt: try row.time(4), expiresAt: try row.time(5), expired: try row.bool(6),
+            hostname: try row.text(7), apiURL: try row.text(8))
+    }
+}

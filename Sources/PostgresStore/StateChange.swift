@@ -1,0 +1,112 @@
+import OrchestryModel
+
+/// One change of the shared state. The changes of one `StateStore.write` are committed together or not at all.
+/// All but `completeRequest` are safe to repeat.
+package enum StateChange: Sendable {
+    /// Inserts or replaces. Brings a deleted app back.
+    case saveApplication(Application)
+    /// Marks it deleted; its row stays for what refers to it.
+    case deleteApplication(AppName, at: WallTime)
+    /// The application must have been saved before, or earlier in the same write. A number that exists is accepted only
+    /// with the same content.
+    case saveRevision(AppName, revision: Int, document: JSONValue, spec: AppSpec, at: WallTime)
+    /// Inserts or replaces the instance's row; without container or address only updates a row that exists, because
+    /// `instances.container_id` and `ip` can't be null.
+    case saveInstance(InstanceStatus)
+    case removeInstance(InstanceID)
+    /// A run of a node's outbox, oldest first. What was taken over before is skipped; nothing older than what was taken
+    /// over can follow, so batches must start at the oldest unacknowledged event.
+    case appendEvents(node: NodeID, [Event])
+    /// As `appendEvents`.
+    case appendDecisions(node: NodeID, [ScalingDecision])
+    /// Rows of apps that do not exist are skipped.
+    /// An event of the leader itself that must stand or fall with the other changes of this transaction: it does not go
+    /// through an outbox and has no sequence.
+    case recordEvent(Event)
+    /// A decision, as `recordEvent`.
+    case recordDecision(ScalingDecision)
+    case appendMetrics([MetricRow])
+    case saveNode(NodeInfo, seenAt: WallTime)
+    /// Records the answer to a client's write. A key used before fails the whole write with `.duplicateRequest`.
+    case completeRequest(key: String, response: ControlResponse, actor: String, at: WallTime)
+}
+
+/// One row of `metrics`: an app over all nodes at one time. nil: not measured.
+package struct MetricRow: Hashable, Sendable {
+    package var app: AppName
+    package var time: WallTime
+    package var cpuPercent: Double?
+    package var memoryPercent: Double?
+    /// Requests per second.
+    package var rps: Double?
+    package var latencyP95Milliseconds: Double?
+    package var activeConnections: Int?
+    package var replicas: Int?
+    package init(
+        app: AppName, time: WallTime, cpuPercent: Double? = nil, memoryPercent: Double? = nil, rps: Double? = nil,
+        latencyP95Milliseconds: Double? = nil, activeConnections: Int? = nil, replicas: Int? = nil
+    ) {
+        self.app = app
+        self.time = time
+        self.cpuPercent = cpuPercent
+        self.memoryPercent = memoryPercent
+        self.rps = rps
+        self.latencyP95Milliseconds = latencyP95Milliseconds
+        self.activeConnections = activeConnections
+        self.replicas = replicas
+    }
+}
+
+/// One accepted specification of an app.
+package struct StoredRevision: Hashable, Sendable {
+    package var revision: Int
+    package var document: JSONValue
+    package var spec: AppSpec
+    package var createdAt: WallTime
+    package init(revision: Int, document: JSONValue, spec: AppSpec, createdAt: WallTime) {
+        self.revision = revision
+        self.document = document
+        self.spec = spec
+        self.createdAt = createdAt
+    }
+}
+
+/// An event with its place in PostgreSQL, for paging.
+package struct StoredEvent: Hashable, Sendable {
+    package var id: Int64
+    package var event: Event
+    package init(id: Int64, event: Event) {
+        self.id = id
+        self.event = event
+    }
+}
+
+/// A decision with its place in PostgreSQL, for paging.
+package struct StoredDecision: Hashable, Sendable {
+    package var id: Int64
+    package var decision: ScalingDecision
+    package init(id: Int64, decision: ScalingDecision) {
+        self.id = id
+        self.decision = decision
+    }
+}
+
+/// A node as it was last recorded.
+package struct StoredNode: Hashable, Sendable {
+    package var info: NodeInfo
+    package var lastSeenAt: WallTime
+    package init(info: NodeInfo, lastSeenAt: WallTime) {
+        self.info = info
+        self.lastSeenAt = lastSeenAt
+    }
+}
+
+/// The last sequences of a node's outbox that PostgreSQL has; 0: none.
+package struct OutboxProgress: Hashable, Sendable {
+    package var events: Int64
+    package var decisions: Int64
+    package init(events: Int64, decisions: Int64) {
+        self.events = events
+        self.decisions = decisions
+    }
+}

@@ -1,0 +1,217 @@
+import OrchestryModel
+
+/// Reads, not fenced: they may be a moment behind. All throw `.unavailable`, `.query` or `.invalidData`.
+extension StateStore {
+    /// Apps that are not deleted, by name.
+    package func applications() async throws(StoreError) -> [Application] {
+        try await read(Statement("\(Self.selectApplication) WHERE deleted_at IS NULL ORDER BY name"), Self.application)
+    }
+
+    /// - Returns: nil when there is none, or it is deleted.
+    package func application(_ name: AppName) async throws(StoreError) -> Application? {
+        try await read(
+            Statement("\(Self.selectApplication) WHERE deleted_at IS NULL AND name = $1", [.id(name)]), Self.application
+        ).first
+    }
+
+    /// The highest revision an app of this name ever had, deleted or not; 0: none. The next one is one higher.
+    package func lastRevision(of name: AppName) async throws(StoreError) -> Int {
+        let statement = Statement(
+            """
+            SELECT GREATEST((SELECT max(revision) FROM applications WHERE name = $1),
+                (SELECT max(revision) FROM revisions WHERE app_name = $1), 0)
+            """, [.id(name)])
+        return try await read(statement) { row throws(StoreError) in try row.int(0) }.first ?? 0
+    }
+
+    /// Newest first; of deleted apps too.
+    package func revisions(of app: AppName) async throws(StoreError) -> [StoredRevision] {
+        let statement = Statement(
+            """
+            SELECT revision, document, spec, \(SQL.milliseconds("created_at"))
+            FROM revisions WHERE app_name = $1 ORDER BY revision DESC
+            """, [.id(app)])
+        return try await read(statement) { row throws(StoreError) in
+            StoredRevision(
+                revision: try row.int(0), document: try row.jsonValue(1), spec: try row.json(2, as: AppSpec.self),
+                createdAt: try row.time(3))
+        }
+    }
+
+    /// By instance.
+    package func instances() async throws(StoreError) -> [InstanceStatus] {
+        let statement = Statement(
+            """
+            SELECT instance_id, app_name, revision, node_id, status, container_id, host(ip), port, restarts,
+                failure_count, exit_code, out_of_memory, message, \(SQL.milliseconds("started_at")),
+                \(SQL.milliseconds("last_health_check")), \(SQL.milliseconds("since"))
+            FROM instances ORDER BY instance_id
+            """)
+        return try await read(statement) { row throws(StoreError) in
+            guard let state = InstanceState(label: try row.text(4)) else {
+                throw .invalidData("instances.status of \(try row.text(0))")
+            }
+            return InstanceStatus(
+                instance: InstanceID(unchecked: try row.text(0)), app: AppName(unchecked: try row.text(1)),
+                revision: try row.int(2), node: NodeID(unchecked: try row.text(3)), state: state,
+                containerID: try row.text(5), endpoint: Endpoint(host: try row.text(6), port: try row.int(7)),
+                restarts: try row.int(8), failures: try row.int(9), exitCode: try row.optionalInt(10),
+                outOfMemory: try row.bool(11), message: try row.text(12), startedAt: try row.optionalTime(13),
+                lastProbeAt: try row.optionalTime(14), since: try row.time(15))
+        }
+    }
+
+    /// Newest first.
+    /// - Parameters:
+    ///   - app: nil: all apps and the cluster.
+    ///   - limit: at least 0.
+    ///   - beforeID: only events older than this one, for paging.
+    package func events(
+        app: AppName?, limit: Int, beforeID: Int64? = nil
+    ) async throws(StoreError) -> [StoredEvent] {
+        let statement = Statement(
+            """
+            SELECT id, node_id, sequence, \(SQL.milliseconds("timestamp")), app_name, event_type, message, details
+            FROM events
+            WHERE ($1::text IS NULL OR app_name = $1)
+                AND ($3::bigint IS NULL
+                    OR (timestamp, id) < (SELECT timestamp, id FROM events WHERE id = $3::bigint))
+            ORDER BY timestamp DESC, id DESC LIMIT $2::bigint
+            """, [.text(app?.rawValue), .int(max(limit, 0)), beforeID.map { .int($0) } ?? nil])
+        return try await read(statement) { row throws(StoreError) in
+            StoredEvent(
+                id: try row.int64(0),
+                event: Event(
+                    node: NodeID(unchecked: try row.text(1)), sequence: try row.int64(2), time: try row.time(3),
+                    app: row.values[4].map { AppName(unchecked: $0) }, kindName: try row.text(5),
+                    message: try row.text(6), details: try row.jsonValue(7)))
+        }
+    }
+
+    /// Newest first.
+    /// - Parameters:
+    ///   - app: nil: all apps.
+    ///   - limit: at least 0.
+    package func decisions(app: AppName?, limit: Int) async throws(StoreError) -> [StoredDecision] {
+        let statement = Statement(
+            """
+            SELECT id, node_id, sequence, epoch, \(SQL.milliseconds("timestamp")), app_name, from_replicas, to_replicas,
+                reason, triggered_by, metrics, explanation
+            FROM scaling_decisions WHERE $1::text IS NULL OR app_name = $1
+            ORDER BY timestamp DESC, id DESC LIMIT $2::bigint
+            """, [.text(app?.rawValue), .int(max(limit, 0))])
+        return try await read(statement) { row throws(StoreError) in
+            StoredDecision(
+                id: try row.int64(0),
+                decision: ScalingDecision(
+                    node: NodeID(unchecked: try row.text(1)), sequence: try row.int64(2), epoch: try row.epoch(3),
+                    time: try row.time(4), app: AppName(unchecked: try row.text(5)), fromReplicas: try row.int(6),
+                    toReplicas: try row.int(7), reason: try row.text(8), triggeredBy: try row.text(9),
+                    metrics: try row.jsonValue(10), explanation: try row.jsonValue(11)))
+        }
+    }
+
+    /// An app's rows of `metrics` with `time` at or after `since`, oldest first, at most `limit` of the newest.
+    package func metrics(app: AppName, since: WallTime, limit: Int) async throws(StoreError) -> [MetricRow] {
+        let statement = Statement(
+            """
+            SELECT \(SQL.milliseconds("timestamp")), cpu_percent, memory_percent, rps, latency_p95_ms, active_connections,
+                replicas
+            FROM metrics WHERE app_name = $1 AND timestamp >= \(SQL.timestamp(2))
+            ORDER BY timestamp DESC, id DESC LIMIT $3::bigint
+            """, [.id(app), .time(since), .int(max(limit, 0))])
+        return try await read(statement) { row throws(StoreError) in
+            MetricRow(
+                app: app, time: try row.time(0), cpuPercent: row.values[1].flatMap(Double.init),
+                memoryPercent: row.values[2].flatMap(Double.init), rps: row.values[3].flatMap(Double.init),
+                latencyP95Milliseconds: row.values[4].flatMap(Double.init),
+                activeConnections: try row.optionalInt(5), replicas: try row.optionalInt(6))
+        }.reversed()
+    }
+
+    /// The answer that was given to a write with this idempotency key; nil: none was carried out (in the last day).
+    package func request(_ key: String) async throws(StoreError) -> ControlResponse? {
+        let statement = Statement("SELECT response FROM requests WHERE key = $1", [.text(key)])
+        return try await read(statement) { row throws(StoreError) in
+            let stored = try row.jsonValue(0)
+            guard let status = stored["status"]?.intValue, let body = stored["body"] else {
+                throw .invalidData("requests.response")
+            }
+            return ControlResponse(
+                status: status, body: body, retryAfterSeconds: stored["retryAfterSeconds"]?.intValue)
+        }.first
+    }
+
+    /// nil while nobody has led.
+    package func leaseRow() async throws(StoreError) -> LeaseRow? {
+        try await run { connection, deadline throws(StoreError) in
+            try LeaseStatements.row(of: connection.run(LeaseStatements.read, deadline: deadline))
+        }
+    }
+
+    /// By id.
+    package func nodes() async throws(StoreError) -> [StoredNode] {
+        let statement = Statement(
+            """
+            SELECT id, role, host, cluster_port, api_url, \(SQL.milliseconds("last_seen_at"))
+            FROM cluster_nodes ORDER BY id
+            """)
+        return try await read(statement) { row throws(StoreError) in
+            StoredNode(
+                info: NodeInfo(
+                    id: NodeID(unchecked: try row.text(0)), role: try row.text(1) == "worker" ? .worker : .controller,
+                    host: try row.text(2), clusterPort: try row.int(3), apiURL: try row.text(4)),
+                lastSeenAt: try row.time(5))
+        }
+    }
+
+    /// How much of a node's outbox PostgreSQL has.
+    package func appliedProgress(_ node: NodeID) async throws(StoreError) -> OutboxProgress {
+        let statement = Statement("SELECT stream, last_seq FROM outbox_progress WHERE node_id = $1", [.id(node)])
+        let rows = try await read(statement) { row throws(StoreError) in (try row.text(0), try row.int64(1)) }
+        func last(_ stream: String) -> Int64 { rows.first { $0.0 == stream }?.1 ?? 0 }
+        return OutboxProgress(events: last("events"), decisions: last("decisions"))
+    }
+
+    // MARK: -
+
+    private func read<Value: Sendable>(
+        _ statement: Statement, _ decode: @escaping @Sendable (Row) throws(StoreError) -> Value
+    ) async throws(StoreError) -> [Value] {
+        try await run { connection, deadline throws(StoreError) in
+            var values: [Value] = []
+            for row in try connection.run(statement, deadline: deadline) { values.append(try decode(row)) }
+            return values
+        }
+    }
+
+    private func run<Value: Sendable>(
+        _ body: @escaping @Sendable (DatabaseConnection, Deadline) throws(StoreError) -> Value
+    ) async throws(StoreError) -> Value {
+        do throws(StoreError) {
+            return try await pool.run(within: configuration.operationTimeout, body)
+        } catch .outcomeUnknown(let reason) {
+            throw .unavailable(reason)  // A read changes nothing.
+        } catch {
+            throw error
+        }
+    }
+
+    private static let selectApplication = """
+        SELECT spec, document, revision, status, replicas, \(SQL.milliseconds("created_at")),
+            \(SQL.milliseconds("updated_at")), \(SQL.milliseconds("last_scaled_at")), name
+        FROM applications
+        """
+
+    /// An app that can't be read is an error, never skipped: whoever does not see it would stop its containers.
+    @Sendable private static func application(_ row: Row) throws(StoreError) -> Application {
+        guard let status = Application.Status(rawValue: try row.text(3)) else {
+            throw .invalidData("applications.status of \(try row.text(8))")
+        }
+        let spec = try JSONText.decode(AppSpec.self, from: try row.text(0), what: "the spec of \(try row.text(8))")
+        return Application(
+            spec: spec, document: try row.jsonValue(1), revision: try row.int(2), status: status,
+            replicas: try row.int(4), createdAt: try row.time(5), updatedAt: try row.time(6),
+            lastScaledAt: try row.optionalTime(7))
+    }
+}

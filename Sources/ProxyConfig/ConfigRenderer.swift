@@ -1,0 +1,232 @@
+import OrchestryModel
+
+/// A rendered configuration.
+package struct RenderedConfig: Hashable, Sendable {
+    package var text: String
+    /// 16 hexadecimal digits, equal exactly for equal texts; the running nginx answers it at `/generation`.
+    package var generation: String
+}
+
+/// Renders the whole configuration of one node's nginx. Equal input gives equal bytes.
+/// In `.lua` mode endpoints, weights and balancing methods are not part of it.
+package struct ConfigRenderer: Sendable {
+    private let layout: ProxyLayout
+    private let capacity: ProxyCapacity
+
+    package init(layout: ProxyLayout, capacity: ProxyCapacity = ProxyCapacity()) {
+        self.layout = layout
+        self.capacity = capacity
+    }
+
+    package func render(_ structure: ProxyStructure) -> RenderedConfig {
+        var body = ConfigText()
+        main(&body)
+        body.block("events") { $0.line("worker_connections \(layout.workerConnections);") }
+        // The admin server names the generation, so the text is rendered with a mark in its place first.
+        let mark = "\u{1}"
+        body.block("http") { http in
+            base(&http)
+            proxyDefaults(&http)
+            if layout.mode == .lua { lua(&http) }
+            for include in layout.includes { http.line("include \(ConfigText.quoted(include));") }
+            for route in structure.routes { upstream(route, &http) }
+            admin(mark, &http)
+            defaultServer(&http)
+            let routes = Dictionary(uniqueKeysWithValues: structure.routes.map { ($0.app, $0) })
+            for server in structure.servers { self.server(server, routes, &http) }
+        }
+        let generation = fingerprint([body.text.utf8])
+        let parts = body.text.split(separator: mark, omittingEmptySubsequences: false)
+        return RenderedConfig(text: parts.joined(separator: generation), generation: generation)
+    }
+
+    private func main(_ text: inout ConfigText) {
+        text.line("# Written by orchestryd, and overwritten by it: changes made here are lost.")
+        for module in layout.modulePaths { text.line("load_module \(ConfigText.quoted(module));") }
+        if let user = layout.user { text.line("user \(user);") }
+        text.line(
+            "worker_processes \(layout.workerProcesses);",
+            "worker_shutdown_timeout \(layout.shutdownSeconds)s;",
+            "pid \(ConfigText.quoted(layout.pidPath));",
+            "error_log \(ConfigText.quoted(layout.errorLogPath)) \(layout.errorLogLevel.rawValue);")
+    }
+
+    private func base(_ http: inout ConfigText) {
+        for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+            http.line("\(kind)_temp_path \(ConfigText.quoted(layout.folder + "/temp/" + kind));")
+        }
+        http.line(
+            "default_type application/octet-stream;", "server_tokens off;", "tcp_nodelay on;",
+            "server_names_hash_bucket_size 512;", "server_names_hash_max_size 8192;",
+            "variables_hash_max_size 2048;", "large_client_header_buffers 4 16k;", "client_header_timeout 15s;",
+            "keepalive_timeout 75s;", "keepalive_requests 100000;", "reset_timedout_connection on;")
+        if let accessLog = layout.accessLog {
+            http.line(
+                "log_format orchestry escape=json '{\"time\":\"$time_iso8601\",\"host\":\"$host\",'",
+                "    '\"method\":\"$request_method\",\"uri\":\"$request_uri\",\"status\":\"$status\",'",
+                "    '\"bytes\":$body_bytes_sent,\"seconds\":$request_time,\"client\":\"$remote_addr\",'",
+                "    '\"upstream\":\"$upstream_addr\",\"upstream_status\":\"$upstream_status\",'",
+                "    '\"request_id\":\"$orchestry_request_id\"}';",
+                "access_log \(ConfigText.quoted(accessLog)) orchestry buffer=64k flush=1s;")
+        } else {
+            http.line("access_log off;")
+        }
+        guard !layout.trustedProxies.isEmpty else { return }
+        for proxy in layout.trustedProxies { http.line("set_real_ip_from \(proxy);") }
+        http.line("real_ip_header X-Forwarded-For;", "real_ip_recursive on;")
+    }
+
+    private func proxyDefaults(_ http: inout ConfigText) {
+        // Only WebSocket: other upgrades (h2c, say) would let a client speak to the app past this proxy.
+        http.block("map $http_upgrade $orchestry_upgrade") {
+            $0.line("\"~*^websocket$\" websocket;", "default '';")
+        }
+        http.block("map $orchestry_upgrade $orchestry_connection") {
+            $0.line("websocket upgrade;", "default '';")
+        }
+        http.block("map $http_x_request_id $orchestry_request_id") {
+            $0.line("\"~^[A-Za-z0-9._-]{1,128}$\" $http_x_request_id;", "default $request_id;")
+        }
+        http.line(
+            "proxy_http_version 1.1;", "proxy_set_header Host $http_host;",
+            "proxy_set_header Upgrade $orchestry_upgrade;", "proxy_set_header Connection $orchestry_connection;",
+            "proxy_set_header X-Real-IP $remote_addr;",
+            "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+            "proxy_set_header X-Forwarded-Proto $scheme;", "proxy_set_header X-Forwarded-Host $http_host;",
+            "proxy_set_header X-Forwarded-Port $server_port;",
+            "proxy_set_header X-Request-Id $orchestry_request_id;", "proxy_hide_header X-Request-Id;",
+            // A header of an app must not send nginx looking for other locations.
+            "proxy_ignore_headers X-Accel-Redirect;",
+            "proxy_connect_timeout \(layout.connectTimeoutSeconds)s;", "proxy_send_timeout 60s;",
+            // Without `non_idempotent`, a POST that reached an instance is never sent twice.
+            "proxy_next_upstream error timeout;", "proxy_next_upstream_tries \(layout.tries);",
+            "proxy_next_upstream_timeout \(layout.retryTimeoutSeconds)s;", "proxy_buffer_size 16k;",
+            "proxy_buffers 8 16k;")
+    }
+
+    private func lua(_ http: inout ConfigText) {
+        let slots = min(max(8, layout.workerProcesses * 4), 256)
+        let path = [layout.luaFolder + "/?.lua", layout.luaPackagePath].filter { !$0.isEmpty }.joined(separator: ";")
+        http.line(
+            "# Lua code \(LuaSources.version)", "lua_package_path \(ConfigText.quoted(path));",
+            "lua_shared_dict orchestry 32m;")
+        http.block("init_by_lua_block") {
+            $0.line("orchestry = require \"orchestry\"", "orchestry_admin = require \"orchestry_admin\"")
+            $0.line("orchestry.init {")
+            $0.line("    apps = \(capacity.apps), instances = \(capacity.instances), slots = \(slots),")
+            $0.line("    tries = \(layout.tries), aside = \(layout.asideSeconds),")
+            $0.line("    membership = \(ConfigText.quoted(layout.membershipPath)),")
+            $0.line("}")
+        }
+        http.line("init_worker_by_lua_block { orchestry.start() }", "exit_worker_by_lua_block { orchestry.stop() }")
+    }
+
+    private func upstream(_ route: RoutingTable.Route, _ http: inout ConfigText) {
+        if layout.mode == .plain && route.targets.isEmpty { return }
+        http.block("upstream app_\(route.app)") { block in
+            switch layout.mode {
+            case .lua:
+                block.line("server 0.0.0.1;", "balancer_by_lua_block { orchestry.balance(\"\(route.app)\") }")
+            case .plain:
+                switch route.routing.method {
+                case .leastConnections: block.line("least_conn;")
+                case .ipHash: block.line("hash $remote_addr consistent;")
+                case .random: block.line("random two least_conn;")
+                }
+                block.line("zone app_\(route.app) 256k;")
+                for target in route.targets {
+                    let weight = min(max(target.weight, 1), 100)
+                    block.line("server \(target.endpoint) weight=\(weight) max_fails=1 fail_timeout=2s;")
+                }
+            }
+            block.line(
+                "keepalive \(layout.keepaliveConnections);", "keepalive_timeout \(layout.keepaliveSeconds)s;",
+                "keepalive_requests 100000;")
+        }
+    }
+
+    private func admin(_ generation: String, _ http: inout ConfigText) {
+        http.block("server") { server in
+            server.line(
+                "listen unix:\(layout.adminSocketPath);", "access_log off;", "default_type text/plain;",
+                "keepalive_timeout 0;")
+            server.block("location = /generation") { $0.line("return 200 \"\(generation)\\n\";") }
+            server.block("location = /status") { $0.line("stub_status;") }
+            guard layout.mode == .lua else { return }
+            server.block("location = /counters") { $0.line("content_by_lua_block { orchestry_admin.counters() }") }
+            server.block("location = /membership") {
+                $0.line(
+                    "client_max_body_size 64m;", "client_body_buffer_size 1m;",
+                    "content_by_lua_block { orchestry_admin.membership() }")
+            }
+        }
+    }
+
+    private func listen(_ port: Int) -> String {
+        let host = layout.listenHost
+        return host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
+
+    private func defaultServer(_ http: inout ConfigText) {
+        http.block("server") { server in
+            server.line(
+                "listen \(listen(layout.listenPort)) default_server backlog=4096"
+                    + (layout.listenHost == "::" ? " ipv6only=off;" : ";"))
+            server.line("server_name _;")
+            server.block("location /") { notFound(&$0) }
+        }
+    }
+
+    private func notFound(_ location: inout ConfigText) {
+        location.line(
+            "default_type application/problem+json;",
+            "return 404 '{\"status\":404,\"title\":\"\(ConfigText.json(layout.notFoundTitle))\"}\\n';")
+    }
+
+    private func server(
+        _ server: ProxyStructure.Server, _ routes: [AppName: RoutingTable.Route], _ http: inout ConfigText
+    ) {
+        http.block("server") { block in
+            let port = server.port ?? layout.listenPort
+            let own = server.port != nil
+            let both = own && layout.listenHost == "::" ? " ipv6only=off" : ""
+            block.line("listen \(listen(port))\(own ? " default_server" : "")\(both);")
+            block.line("server_name \(own ? "_" : server.hosts.joined(separator: " "));")
+            block.line("add_header X-Request-Id $orchestry_request_id always;")
+            if layout.mode == .lua {
+                block.line("error_page 502 504 @orchestry_problem;")
+                block.block("location @orchestry_problem") {
+                    $0.line("content_by_lua_block { orchestry.problem() }", "log_by_lua_block { orchestry.log() }")
+                }
+            }
+            for location in server.locations {
+                guard let route = routes[location.app] else { continue }
+                if location.prefix == "/" {
+                    block.block("location /") { app(route, &$0) }
+                } else {
+                    // Two, so that `/shop` leads to the app and `/shopping` does not.
+                    block.block("location = \(location.prefix)") { app(route, &$0) }
+                    block.block("location \(location.prefix)/") { app(route, &$0) }
+                }
+            }
+            if !server.locations.contains(where: { $0.prefix == "/" }) {
+                block.block("location /") { notFound(&$0) }
+            }
+        }
+    }
+
+    private func app(_ route: RoutingTable.Route, _ location: inout ConfigText) {
+        if layout.mode == .plain && route.targets.isEmpty {
+            location.line(
+                "default_type application/problem+json;", "add_header Retry-After 1 always;",
+                "add_header X-Request-Id $orchestry_request_id always;",
+                "return 503 '{\"status\":503,\"title\":\"No instance of the app is ready\"}\\n';")
+            return
+        }
+        let seconds = min(max(route.routing.readTimeoutSeconds, 1), 3600)
+        location.line(
+            "client_max_body_size \(max(0, route.routing.maxBodyBytes));", "proxy_read_timeout \(seconds)s;",
+            "proxy_pass http://app_\(route.app);")
+        if layout.mode == .lua { location.line("log_by_lua_block { orchestry.log(\"\(route.app)\") }") }
+    }
+}

@@ -1,0 +1,106 @@
+-- What the node asks over the local socket. Text, one fact a line: cheap to make and to read each second.
+local region = require "orchestry_region"
+local membership = require "orchestry_membership"
+
+local dict = ngx.shared.orchestry
+local M = {}
+
+local function answer(status, text)
+    ngx.status = status
+    ngx.header["Content-Length"] = #text
+    ngx.print(text)
+end
+
+local function number(value)
+    return string.format("%.0f", value)
+end
+
+local function histogram(offset, parts)
+    local cells, counts, order = region.cells, {}, {}
+    for slot = 0, cells[1] - 1 do
+        local at = region.slot(slot) + offset
+        for group = 0, region.GROUPS - 1 do
+            -- Groups without requests are not even read: that would make the kernel give them memory.
+            if cells[at + 8 + group] > 0 then
+                for bucket = group * 64, group * 64 + 63 do
+                    local count = cells[at + region.BUCKETS + bucket]
+                    if count > 0 then
+                        if not counts[bucket] then
+                            order[#order + 1] = bucket
+                        end
+                        counts[bucket] = (counts[bucket] or 0) + count
+                    end
+                end
+            end
+        end
+    end
+    table.sort(order)
+    parts[#parts + 1] = "h"
+    for _, bucket in ipairs(order) do
+        parts[#parts + 1] = " " .. bucket .. ":" .. number(counts[bucket])
+    end
+    parts[#parts + 1] = "\n"
+end
+
+local function instance(id, index, parts)
+    local offset = region.instance_offset(index)
+    parts[#parts + 1] = "i " .. id .. " " .. number(region.sum(offset)) .. " " .. number(region.sum(offset + 1))
+        .. " " .. number(region.sum(offset + 2, true)) .. "\n"
+end
+
+-- GET /counters, all cumulative since the start id appeared but the two "in flight":
+--   counters 1 <start id>
+--   a <app> <in flight> <microseconds> <1xx> <2xx> <3xx> <4xx> <5xx>
+--   h <bucket>:<count> ...
+--   i <instance> <requests> <errors> <in flight>
+--   end
+function M.counters()
+    local parts = { "counters 1 " .. dict:get(region.prefix .. "start") .. "\n" }
+    local names, apps = {}, membership.apps()
+    for name in pairs(apps) do
+        names[#names + 1] = name
+    end
+    table.sort(names)
+    for _, name in ipairs(names) do
+        local offset = region.app_offset(apps[name].index)
+        parts[#parts + 1] = "a " .. name .. " " .. number(region.sum(offset, true))
+        for cell = 1, 6 do
+            parts[#parts + 1] = " " .. number(region.sum(offset + cell))
+        end
+        parts[#parts + 1] = "\n"
+        histogram(offset, parts)
+        local app = membership.load(name)
+        for _, target in ipairs(app and app.targets or {}) do
+            instance(target.id, target.index, parts)
+        end
+        for _, old in ipairs(app and app.retired or {}) do
+            instance(old.id, old.index, parts)
+        end
+    end
+    parts[#parts + 1] = "end\n"
+    answer(200, table.concat(parts))
+end
+
+-- GET and PUT /membership.
+function M.membership()
+    if ngx.req.get_method() ~= "PUT" then
+        return answer(200, membership.get())
+    end
+    ngx.req.read_body()
+    local text = ngx.req.get_body_data()
+    if not text then
+        local name = ngx.req.get_body_file()
+        local file = name and io.open(name, "r")
+        text = file and file:read("*a") or ""
+        if file then
+            file:close()
+        end
+    end
+    local changed, status, message = membership.put(text)
+    if changed then
+        return answer(200, "changed " .. changed .. "\n")
+    end
+    return answer(status, message .. "\n")
+end
+
+return M

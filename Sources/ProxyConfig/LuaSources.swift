@@ -1,0 +1,17 @@
+/// The Lua files a configuration in `.lua` mode loads, kept in the executable.
+package enum LuaSources {
+    package struct File: Sendable {
+        package var name: String
+        package var bytes: [UInt8]
+    }
+
+    package static let files: [File] = [
+        File(name: "orchestry.lua", bytes: PackageResources.orchestry_lua),
+        File(name: "orchestry_admin.lua", bytes: PackageResources.orchestry_admin_lua),
+        File(name: "orchestry_membership.lua", bytes: PackageResources.orchestry_membership_lua),
+        File(name: "orchestry_region.lua", bytes: PackageResources.orchestry_region_lua),
+    ]
+
+    /// 16 hexadecimal digits; part of the configuration, so that other Lua code means a reload.
+    static let version = fingerprint(files.map(\.bytes))
+}

@@ -1,0 +1,50 @@
+import OrchestryModel
+
+/// The text that tells a running nginx which instances serve which app; see `orchestry_membership.lua`.
+package enum MembershipText {
+    /// - Parameter routes: those of a `ProxyStructure`; order of targets is kept.
+    /// - Returns: text ending in `end\n`; equal input gives equal bytes.
+    package static func render(_ routes: [RoutingTable.Route], version: RoutingTable.Version) -> String {
+        var text = "orchestry-membership 1 \(version)\n"
+        for route in routes {
+            text += "app \(route.app) \(route.routing.method.rawValue)\n"
+            for target in route.targets {
+                let host = target.endpoint.host
+                let address = host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]" : host
+                text += "\(target.instance) \(address) \(target.endpoint.port) \(min(max(target.weight, 1), 100))\n"
+            }
+        }
+        return text + "end\n"
+    }
+}
+
+extension RoutingTable {
+    /// Without these instances, and without targets nginx could not take: those whose address is no IP literal or
+    /// whose port is out of range.
+    package func serving(excluding excluded: Set<InstanceID>) -> RoutingTable {
+        var table = self
+        for index in table.routes.indices {
+            var seen: Set<InstanceID> = []
+            table.routes[index].targets.removeAll { target in
+                excluded.contains(target.instance) || !seen.insert(target.instance).inserted
+                    || !isAddressLiteral(target.endpoint.host) || !(1...65535).contains(target.endpoint.port)
+            }
+        }
+        return table
+    }
+}
+
+/// Whether `text` looks like an IPv4 or IPv6 literal. Only keeps text of another shape out of the configuration;
+/// nginx itself decides about the rest.
+func isAddressLiteral(_ text: String) -> Bool {
+    let bytes = Array(text.utf8)
+    guard (2...45).contains(bytes.count) else { return false }
+    if bytes.contains(UInt8(ascii: ":")) {
+        return bytes.allSatisfy { byte in
+            (byte >= 48 && byte <= 57) || (byte >= 97 && byte <= 102) || (byte >= 65 && byte <= 70) || byte == 58
+                || byte == 46
+        }
+    }
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.count == 4 && parts.allSatisfy { UInt8($0) != nil && !$0.hasPrefix("+") }
+}

@@ -1,0 +1,123 @@
+import OrchestryModel
+
+/// What nginx has counted. All numbers but the two gauges called `inFlight` have only grown since `start` appeared.
+package struct ProxyCounters: Hashable, Sendable {
+    package struct Instance: Hashable, Sendable {
+        /// Attempts finished: a request that was tried on two instances counts with both.
+        package var requests: UInt64
+        /// Of these, status 500…599 or no answer.
+        package var errors: UInt64
+        package var inFlight: UInt64
+        package init(requests: UInt64 = 0, errors: UInt64 = 0, inFlight: UInt64 = 0) {
+            self.requests = requests
+            self.errors = errors
+            self.inFlight = inFlight
+        }
+    }
+
+    package struct App: Hashable, Sendable {
+        /// Requests whose target has been chosen and that have not ended; an upgraded connection until it closes.
+        package var inFlight: UInt64
+        /// Sum over requests of the time from the choice of an instance to the end of the response. Upgraded
+        /// connections (status 101) are neither in it nor in the histogram.
+        package var requestMicroseconds: UInt64
+        /// Finished requests by class 1xx, 2xx, 3xx, 4xx, 5xx: always five.
+        package var statusClasses: [UInt64]
+        package var latency: LatencyHistogram
+        package var instances: [InstanceID: Instance]
+        package init(
+            inFlight: UInt64 = 0, requestMicroseconds: UInt64 = 0, statusClasses: [UInt64] = [0, 0, 0, 0, 0],
+            latency: LatencyHistogram = LatencyHistogram(), instances: [InstanceID: Instance] = [:]
+        ) {
+            self.inFlight = inFlight
+            self.requestMicroseconds = requestMicroseconds
+            self.statusClasses = statusClasses
+            self.latency = latency
+            self.instances = instances
+        }
+        package var requests: UInt64 { statusClasses.reduce(0, +) }
+    }
+
+    /// Another text means that counting began again from zero.
+    package var start: String
+    package var apps: [AppName: App]
+    package init(start: String, apps: [AppName: App]) {
+        self.start = start
+        self.apps = apps
+    }
+}
+
+extension ProxyCounters {
+    package struct ParseError: Error, Hashable, Sendable, CustomStringConvertible {
+        /// From 1.
+        package var line: Int
+        package init(line: Int) { self.line = line }
+        package var description: String { "the proxy's counters can't be read at line \(line)" }
+    }
+
+    /// Reads what `GET /counters` answers; the format is described in `orchestry_admin.lua`.
+    package static func parse(_ text: some StringProtocol) throws(ParseError) -> ProxyCounters {
+        var counters: ProxyCounters?
+        var app: (name: AppName, counts: App)?
+        var number = 0
+        var complete = false
+        for line in text.split(separator: "\n") {
+            number += 1
+            let words = line.split(separator: " ")
+            let bad = ParseError(line: number)
+            guard !complete, let kind = words.first else { throw bad }
+            if counters == nil {
+                guard kind == "counters", words.count == 3, words[1] == "1" else { throw bad }
+                counters = ProxyCounters(start: String(words[2]), apps: [:])
+                continue
+            }
+            switch kind {
+            case "a":
+                if let app { counters?.apps[app.name] = app.counts }
+                guard words.count == 9, let name = AppName(rawValue: String(words[1])),
+                    let values = numbers(words.dropFirst(2))
+                else { throw bad }
+                app = (
+                    name, App(inFlight: values[0], requestMicroseconds: values[1], statusClasses: Array(values[2...]))
+                )
+            case "h":
+                guard app != nil, let buckets = buckets(words.dropFirst()) else { throw bad }
+                app?.counts.latency = LatencyHistogram(buckets: buckets)
+            case "i":
+                guard app != nil, words.count == 5, let instance = InstanceID(rawValue: String(words[1])),
+                    let values = numbers(words.dropFirst(2))
+                else { throw bad }
+                app?.counts.instances[instance] = Instance(
+                    requests: values[0], errors: values[1], inFlight: values[2])
+            case "end":
+                if let app { counters?.apps[app.name] = app.counts }
+                complete = true
+            default: throw bad
+            }
+        }
+        guard complete, let counters else { throw ParseError(line: number) }
+        return counters
+    }
+
+    /// Whole numbers; a gauge that was read between two writes may come as -1 and counts as 0.
+    private static func numbers(_ words: ArraySlice<some StringProtocol>) -> [UInt64]? {
+        var values: [UInt64] = []
+        for word in words {
+            guard let value = Int64(word) else { return nil }
+            values.append(UInt64(max(0, value)))
+        }
+        return values
+    }
+
+    private static func buckets(_ words: ArraySlice<some StringProtocol>) -> [LatencyHistogram.Bucket]? {
+        var buckets: [LatencyHistogram.Bucket] = []
+        for word in words {
+            let pair = word.split(separator: ":")
+            guard pair.count == 2, let index = Int(pair[0]), let count = UInt64(pair[1]),
+                (0..<LatencyHistogram.bucketCount).contains(index)
+            else { return nil }
+            buckets.append(LatencyHistogram.Bucket(index: index, count: count))
+        }
+        return buckets
+    }
+}

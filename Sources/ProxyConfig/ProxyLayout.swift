@@ -1,0 +1,113 @@
+import OrchestryModel
+
+/// How nginx gets to know of endpoints.
+package enum ProxyMode: String, Hashable, Sendable, Codable {
+    /// Endpoints are pushed into a shared dictionary that a Lua balancer reads; only structure needs a reload.
+    case lua
+    /// Endpoints are part of the configuration; every change is rendered, tested and reloaded. Requests are not counted.
+    case plain
+}
+
+/// Everything but the routes that a rendered configuration depends on. The shell fills it in from what it finds.
+package struct ProxyLayout: Hashable, Sendable {
+    package enum LogLevel: String, Hashable, Sendable, Codable { case warn, error, crit }
+
+    /// Absolute, no trailing slash: holds the configuration, pid, logs, sockets and temporary files of this nginx only.
+    package var folder: String
+    /// An IPv4 or IPv6 literal; `::` serves both families.
+    package var listenHost: String
+    /// 1…65535.
+    package var listenPort: Int
+    package var mode: ProxyMode
+    /// Files for `load_module`, in order.
+    package var modulePaths: [String]
+    /// Where Debian's Lua libraries are, in the syntax of `lua_package_path`, without our own folder.
+    package var luaPackagePath: String
+    /// At least 1.
+    package var workerProcesses: Int
+    package var workerConnections: Int
+    /// `user [group]` of the workers; nil when nginx is not started as root.
+    package var user: String?
+    package var errorLogLevel: LogLevel
+    /// A file for one JSON object a request; nil: no access log.
+    package var accessLog: String?
+    /// Addresses or networks (CIDR) of load balancers whose `X-Forwarded-For` is believed.
+    package var trustedProxies: [String]
+    /// Operators' own files, included in `http { }`.
+    package var includes: [String]
+    /// How long one connection attempt to an instance may take, seconds.
+    package var connectTimeoutSeconds: Int
+    /// Instances tried for one request at most, 1…8.
+    package var tries: Int
+    /// No further instance is tried later than this after the first, seconds.
+    package var retryTimeoutSeconds: Int
+    /// An instance that could not be reached is left alone for this long, doubling up to eightfold, seconds.
+    package var asideSeconds: Double
+    /// Idle connections to instances kept per app and worker.
+    package var keepaliveConnections: Int
+    /// Idle connections to instances are closed after this, seconds. Shorter than what servers commonly use (5 s), as a
+    /// POST on a connection that the instance is just closing can't be retried.
+    package var keepaliveSeconds: Int
+    /// After a reload or a graceful stop, old workers end what is still open after this, seconds.
+    package var shutdownSeconds: Int
+    package var notFoundTitle: String
+
+    package init(
+        folder: String, listenHost: String = "0.0.0.0", listenPort: Int, mode: ProxyMode = .lua,
+        modulePaths: [String] = [], luaPackagePath: String = "", workerProcesses: Int = 1,
+        workerConnections: Int = 4096, user: String? = nil, errorLogLevel: LogLevel = .error, accessLog: String? = nil,
+        trustedProxies: [String] = [], includes: [String] = [], connectTimeoutSeconds: Int = 2, tries: Int = 3,
+        retryTimeoutSeconds: Int = 10, asideSeconds: Double = 1, keepaliveConnections: Int = 64,
+        keepaliveSeconds: Int = 4, shutdownSeconds: Int = 300, notFoundTitle: String = "No app is served here"
+    ) {
+        self.folder = folder
+        self.listenHost = listenHost
+        self.listenPort = listenPort
+        self.mode = mode
+        self.modulePaths = modulePaths
+        self.luaPackagePath = luaPackagePath
+        self.workerProcesses = workerProcesses
+        self.workerConnections = workerConnections
+        self.user = user
+        self.errorLogLevel = errorLogLevel
+        self.accessLog = accessLog
+        self.trustedProxies = trustedProxies
+        self.includes = includes
+        self.connectTimeoutSeconds = connectTimeoutSeconds
+        self.tries = tries
+        self.retryTimeoutSeconds = retryTimeoutSeconds
+        self.asideSeconds = asideSeconds
+        self.keepaliveConnections = keepaliveConnections
+        self.keepaliveSeconds = keepaliveSeconds
+        self.shutdownSeconds = shutdownSeconds
+        self.notFoundTitle = notFoundTitle
+    }
+
+    package var configPath: String { folder + "/nginx.conf" }
+    package var pidPath: String { folder + "/nginx.pid" }
+    package var errorLogPath: String { folder + "/error.log" }
+    /// Only its owner may enter the folder of this socket: whoever can write to it decides where traffic goes.
+    package var adminSocketPath: String { folder + "/admin/nginx.sock" }
+    package var membershipPath: String { folder + "/membership" }
+    package var luaFolder: String { folder + "/lua" }
+}
+
+/// Room for counters. It only grows: another size is another memory, and counting starts again from zero.
+package struct ProxyCapacity: Hashable, Sendable {
+    package var apps: Int
+    package var instances: Int
+    package init(apps: Int = 256, instances: Int = 4096) {
+        self.apps = apps
+        self.instances = instances
+    }
+
+    /// Twice as many apps and four times as many instances as the table has, since those that left keep their place
+    /// for a while; rounded up to a power of two, never below `self`.
+    package func fitting(_ table: RoutingTable) -> ProxyCapacity {
+        var next = self
+        let targets = table.routes.reduce(0) { $0 + $1.targets.count }
+        while next.apps < table.routes.count * 2 { next.apps *= 2 }
+        while next.instances < targets * 4 { next.instances *= 2 }
+        return next
+    }
+}

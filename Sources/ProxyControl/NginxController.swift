@@ -1,0 +1,64 @@
+import Logging
+import OrchestryModel
+import ProxyConfig
+
+/// A node's own nginx: started or taken over, kept running, fed with routes, read for counters.
+///
+/// nginx is a daemon, not a child that dies with its parent: a node that stops calls `release()` and traffic goes on;
+/// the next process of the node adopts it. A file lock keeps two processes from controlling one folder.
+package final class NginxController: Sendable {
+    private let engine: NginxEngine
+    private let reader: NginxReader
+    private let shared: NginxShared
+
+    /// - Parameter onEvent: called on the controller's own queue, which it must not hold up.
+    package init(
+        settings: ProxySettings, logger: Logger, onEvent: @escaping @Sendable (ProxyEvent) -> Void = { _ in }
+    ) {
+        shared = NginxShared(onEvent: onEvent)
+        engine = NginxEngine(settings: settings, logger: logger, shared: shared)
+        reader = NginxReader(shared: shared)
+    }
+
+    /// Starts nginx with the routes it last had, or takes over the one running from this folder: that one is reloaded
+    /// only if its configuration would differ. Returns when nginx answers. From then on it is started again, with
+    /// back-off, whenever its master ends.
+    /// - Throws: `notInstalled`, `folderInUse`, `startFailed` (a port is taken, say), `rejected`, `inputOutput`.
+    package func start() async throws(ProxyError) { try await engine.start() }
+
+    /// Makes a table effective: when it returns, every request whose instance is chosen from then on follows it.
+    /// Endpoints are pushed without a reload (in Lua mode); only other hosts, paths, ports or limits need one. Calls
+    /// made while another one works are joined: the newest table is applied once for all of them.
+    /// - Parameter excluded: instances not to be routed to although the table has them.
+    /// - Throws: `rejected` if nginx refuses the structure: the old one serves on, the endpoints of the apps it knows
+    ///   are already those of `table`; `stale` for a table older than one applied since `start()`; `notRunning`,
+    ///   `timeout`, `badAnswer`, `inputOutput`: try again. Whatever is thrown but `stale`, a nginx that starts again
+    ///   comes up with the endpoints of `table`.
+    @discardableResult
+    package func apply(
+        _ table: RoutingTable, excluding excluded: Set<InstanceID> = []
+    ) async throws(ProxyError) -> AppliedResult {
+        try await engine.settle(shared.want(table, excluding: excluded))
+    }
+
+    /// What nginx has counted. Not held up by an `apply` that waits for a reload.
+    /// - Throws: `unsupported` in plain mode.
+    package func readCounters() async throws(ProxyError) -> ProxyCounters { try await reader.counters() }
+
+    /// nginx's own figures, in both modes.
+    package func readStatus() async throws(ProxyError) -> ProxyStatus { try await reader.status() }
+
+    /// The endpoints in effect, as text; see `MembershipText`.
+    /// - Throws: `unsupported` in plain mode.
+    package func readMembership() async throws(ProxyError) -> String { try await reader.membership() }
+
+    /// How endpoints reach nginx; nil before `start()`.
+    package var mode: ProxyMode? { shared.layout?.mode }
+
+    /// Gives up control and leaves nginx running.
+    package func release() async { await engine.release() }
+
+    /// Ends nginx.
+    /// - Parameter graceful: waits for requests in flight, `effectTimeoutSeconds` at most.
+    package func stop(graceful: Bool) async { await engine.stop(graceful: graceful) }
+}

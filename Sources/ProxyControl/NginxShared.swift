@@ -1,0 +1,50 @@
+import OrchestryModel
+import ProxyConfig
+import Synchronization
+
+/// What callers, the engine and the reader of counters share without waiting for one another.
+final class NginxShared: Sendable {
+    struct Desired: Sendable {
+        var table = RoutingTable.empty
+        var excluded: Set<InstanceID> = []
+    }
+
+    private struct State {
+        var desired = Desired()
+        var ticket: UInt64 = 0
+        var layout: ProxyLayout?
+    }
+
+    private let state = Mutex(State())
+    private let onEvent: @Sendable (ProxyEvent) -> Void
+
+    init(onEvent: @escaping @Sendable (ProxyEvent) -> Void) { self.onEvent = onEvent }
+
+    /// Makes this the table to be applied next, unless a newer one already waits.
+    /// - Returns: the ticket to ask the engine for.
+    func want(_ table: RoutingTable, excluding excluded: Set<InstanceID>) throws(ProxyError) -> UInt64 {
+        let ticket: UInt64? = state.withLock { state in
+            if state.ticket > 0 && table.version < state.desired.table.version { return nil }
+            state.desired = Desired(table: table, excluded: excluded)
+            state.ticket += 1
+            return state.ticket
+        }
+        guard let ticket else {
+            throw ProxyError(.stale, while: "applying routes", "\(table.version) is older than the one being applied")
+        }
+        return ticket
+    }
+
+    func desired() -> (Desired, ticket: UInt64) {
+        state.withLock { ($0.desired, $0.ticket) }
+    }
+
+    /// nil: not started.
+    func publish(_ layout: ProxyLayout?) {
+        state.withLock { $0.layout = layout }
+    }
+
+    var layout: ProxyLayout? { state.withLock { $0.layout } }
+
+    func report(_ event: ProxyEvent) { onEvent(event) }
+}

@@ -1,0 +1,168 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import OrchestryModel
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// Seconds since 1970.
+package func wallClockSeconds() -> Double { Date().timeIntervalSince1970 }
+
+extension RestFacade {
+    /// From HTTP to a request of the control plane and back, within the time limit.
+    func ask(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
+        let key = try idempotencyKey(request)
+        let answer = try await withThrowingTaskGroup(of: ControlResponse?.self) { group in
+            group.addTask {
+                let operation = try await operation(route, request, context)
+                return await controlPlane.perform(
+                    ControlRequest(operation: operation, idempotencyKey: key, actor: context.actor))
+            }
+            group.addTask {
+                try await Task.sleep(for: configuration.requestTimeout)
+                return nil
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? nil
+        }
+        guard let answer else {
+            throw Problem(
+                status: 504, code: "timeout", title: "The cluster did not answer in time",
+                detail: route.method == .get
+                    ? "No answer came within \(configuration.requestTimeout). Try again."
+                    : "No answer came within \(configuration.requestTimeout), and the change may still be applied. "
+                        + "Repeat the request with the header 'Idempotency-Key: \(key)': it is applied once.",
+                retryAfterSeconds: 1)
+        }
+        var response = Response(answer)
+        if route.method != .get { response.headers[.idempotencyKey] = key }
+        return response
+    }
+
+    private func operation(
+        _ route: RestRoute, _ request: Request, _ context: FacadeContext
+    ) async throws -> OrchestryModel.Operation {
+        switch route {
+        case .register:
+            let document = try await body(request)
+            // The leader reads it again: this only spares everyone the way there and the wait for a leader.
+            _ = try AppSpec.parse(document)
+            return .register(document: document)
+        case .start: return .start(try app(context))
+        case .stop: return .stop(try app(context))
+        case .deleteApp: return .delete(try app(context))
+        case .scale:
+            let name = try app(context)
+            return .scale(name, replicas: try Operation.parseReplicas(try await body(request)))
+        case .setPolicy:
+            let name = try app(context)
+            return .setPolicy(name, policy: try Operation.parsePolicy(try await body(request)))
+        case .simulateMetrics:
+            let name = try app(context)
+            return .simulateMetrics(name, try SimulatedMetrics.parse(try await body(request)))
+        case .listApps: return .listApps
+        case .appStatus: return .appStatus(try app(context))
+        case .appDocument: return .appDocument(try app(context))
+        case .appMetrics: return .appMetrics(try app(context))
+        case .why: return .why(try app(context))
+        case .appLogs:
+            // The original takes a negative count as none, and has no upper limit.
+            let lines = try number(request, "lines", default: 100)
+            return .appLogs(try app(context), lines: min(max(lines, 0), 10_000))
+        case .events: return try events(request)
+        case .systemMetrics: return .systemMetrics
+        case .stepDown: return .stepDown
+        case .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI:
+            preconditionFailure("\(route) is answered by this node")  // A bug: `answer` never sends these here.
+        }
+    }
+
+    private func events(_ request: Request) throws -> OrchestryModel.Operation {
+        var app: AppName?
+        if let text = request.uri.queryParameters["app"].map(String.init), !text.isEmpty {
+            guard let name = AppName(rawValue: text) else {
+                throw ValidationError([Violation("app", "must be an app's name (a DNS label), got \"\(text.prefix(64))\"")])
+            }
+            app = name
+        }
+        let limit = try number(request, "limit", default: 100)
+        guard limit >= 1 else { throw ValidationError([Violation("limit", "must be at least 1, got \(limit)")]) }
+        return .events(app: app, limit: min(limit, 1_000))
+    }
+
+    private func number(_ request: Request, _ key: String, default fallback: Int) throws -> Int {
+        guard let text = request.uri.queryParameters[Substring(key)] else { return fallback }
+        guard let number = Int(text) else {
+            throw ValidationError([Violation(key, "must be a whole number, got \"\(text.prefix(64))\"")])
+        }
+        return number
+    }
+
+    /// A name that could not be an app's is an app that does not exist.
+    private func app(_ context: FacadeContext) throws -> AppName {
+        let text = context.parameters.get("name") ?? ""
+        guard let name = AppName(rawValue: text) else {
+            throw Problem.appNotFound(AppName(unchecked: DocumentPath.shown(text)))
+        }
+        return name
+    }
+
+    // MARK: Headers and body
+
+    private func idempotencyKey(_ request: Request) throws -> String {
+        guard let given = request.headers[.idempotencyKey] else { return "auto-\(randomHex())\(randomHex())" }
+        guard (1...200).contains(given.utf8.count), given.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            throw ValidationError([
+                Violation("Idempotency-Key", "must be 1 to 200 visible ASCII characters, got \(given.utf8.count) bytes")
+            ])
+        }
+        return given
+    }
+
+    /// The body as JSON. Never holds more of it than the limit.
+    private func body(_ request: Request) async throws -> JSONValue {
+        if let type = request.headers[.contentType]?.lowercased(), type.contains("yaml") {
+            throw Problem(
+                status: 415, code: "unsupported-media-type", title: "The body must be JSON",
+                detail: "YAML is not read here: `orchestry register FILE` converts it, or send application/json.")
+        }
+        let limit = configuration.maxBodyBytes
+        if let announced = request.headers[.contentLength].flatMap(Int.init), announced > limit {
+            throw Problem.tooLarge(limit: limit)
+        }
+        let bytes: ByteBuffer
+        do {
+            bytes = try await request.body.collect(upTo: limit)
+        } catch is NIOTooManyBytesError {
+            throw Problem.tooLarge(limit: limit)
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch {
+            throw Problem(
+                status: 400, code: "incomplete-body", title: "The body did not arrive whole",
+                detail: "The connection ended before the request's body did.")
+        }
+        guard bytes.readableBytes > 0 else {
+            throw ValidationError([Violation("", "must have a JSON object as its body, got none")])
+        }
+        do {
+            return try JSONValue(json: bytes.readableBytesView)
+        } catch {
+            throw Problem(
+                status: 400, code: "malformed-json", title: "The body is not JSON",
+                detail: "The body is not JSON: \(error).")
+        }
+    }
+}
+
+extension Problem {
+    static func tooLarge(limit: Int) -> Problem {
+        Problem(
+            status: 413, code: "body-too-large", title: "Content Too Large",
+            detail: "The body is larger than the limit of \(limit) bytes.")
+    }
+}

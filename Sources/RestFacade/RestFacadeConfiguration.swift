@@ -1,0 +1,26 @@
+package struct RestFacadeConfiguration: Sendable {
+    /// Address or name to listen on.
+    package var host: String
+    /// 0…65,535; 0 takes any free port.
+    package var port: Int
+    /// Largest request body, bytes. Larger ones get 413 and are not kept in memory.
+    package var maxBodyBytes: Int
+    /// From a request's first byte to its answer; then 504.
+    package var requestTimeout: Duration
+    /// A connection on which nothing arrives for this long, and no request is being answered, is closed.
+    package var idleTimeout: Duration
+    /// What `/health` and `/openapi.json` show.
+    package var version: String
+
+    package init(
+        host: String = "127.0.0.1", port: Int = 8000, maxBodyBytes: Int = 1 << 20,
+        requestTimeout: Duration = .seconds(30), idleTimeout: Duration = .seconds(75), version: String
+    ) {
+        self.host = host
+        self.port = port
+        self.maxBodyBytes = maxBodyBytes
+        self.requestTimeout = requestTimeout
+        self.idleTimeout = idleTimeout
+        self.version = version
+    }
+}

@@ -1,0 +1,63 @@
+import HTTPTypes
+
+/// Every route there is: the one list the router, the answers 404 and 405, and the test of `openapi.json` go by.
+package enum RestRoute: String, CaseIterable, Sendable {
+    case register, start, stop, scale, setPolicy, simulateMetrics, deleteApp
+    case listApps, appStatus, appDocument, appLogs, appMetrics, why
+    case events, systemMetrics, prometheusMetrics
+    case clusterStatus, clusterLeader, clusterHealth, stepDown
+    case health, openAPI
+
+    package var method: HTTPRequest.Method {
+        switch self {
+        case .register, .start, .stop, .scale, .setPolicy, .simulateMetrics, .stepDown: .post
+        case .deleteApp: .delete
+        case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
+            .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI:
+            .get
+        }
+    }
+
+    /// As OpenAPI and the router write it: a segment in braces stands for any one.
+    package var path: String {
+        switch self {
+        case .register: "/apps/register"
+        case .start: "/apps/{name}/up"
+        case .stop: "/apps/{name}/down"
+        case .scale: "/apps/{name}/scale"
+        case .setPolicy: "/apps/{name}/policy"
+        case .simulateMetrics: "/apps/{name}/simulateMetrics"
+        case .deleteApp: "/apps/{name}"
+        case .listApps: "/apps"
+        case .appStatus: "/apps/{name}/status"
+        case .appDocument: "/apps/{name}/raw"
+        case .appLogs: "/apps/{name}/logs"
+        case .appMetrics: "/apps/{name}/metrics"
+        case .why: "/apps/{name}/why"
+        case .events: "/events"
+        case .systemMetrics: "/metrics"
+        case .prometheusMetrics: "/metrics/prometheus"
+        case .clusterStatus: "/cluster/status"
+        case .clusterLeader: "/cluster/leader"
+        case .clusterHealth: "/cluster/health"
+        case .stepDown: "/cluster/step-down"
+        case .health: "/health"
+        case .openAPI: "/openapi.json"
+        }
+    }
+
+    /// The methods `path` answers to, sorted by name, HEAD with GET; empty: there is no such path.
+    package static func methods(for path: String) -> [HTTPRequest.Method] {
+        let segments = path.split(separator: "/")
+        let matching = allCases.filter { route in
+            let template = route.path.split(separator: "/")
+            return template.count == segments.count
+                && zip(template, segments).allSatisfy { $0.hasPrefix("{") || $0 == $1 }
+        }
+        // A literal path hides the pattern it also fits: the router does not look further.
+        let literal = matching.filter { !$0.path.contains("{") }
+        var methods = Set((literal.isEmpty ? matching : literal).map(\.method))
+        if methods.contains(.get) { methods.insert(.head) }
+        return methods.sorted { $0.rawValue < $1.rawValue }
+    }
+}

@@ -1,0 +1,107 @@
+import Leadership
+import OrchestryModel
+
+/// Which faults one run sees, how hard and how often. Each run gets some kinds only ("swarm testing", Groce and others,
+/// ISSTA 2012): with all kinds at once, the calm that some bugs need never comes.
+struct FaultPlan: Sendable {
+    enum Kind: Int, CaseIterable, Sendable {
+        case loss, delay, duplicates, isolation, links, redraw, crash, pause, store, storeSlow, rates, handover
+    }
+
+    private let kinds: [Kind]
+    /// Mean nanoseconds between two changes.
+    private let interval: Int64
+    private var random: SplitMix64
+
+    init(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        var kinds = Kind.allCases.filter { _ in random.next(below: 100) < 55 }
+        if kinds.isEmpty { kinds = [.crash, .links] }
+        self.kinds = kinds
+        interval = [200_000_000, 700_000_000, 2_000_000_000][Int(random.next(below: 3))]
+        self.random = random
+    }
+
+    mutating func nextInterval() -> Int64 { random.next(below: 2 * interval) + 1_000_000 }
+
+    private mutating func chance(_ percent: Int64) -> Bool { random.next(below: 100) < percent }
+
+    /// Changes one to three things.
+    mutating func apply(to cluster: inout SimulatedCluster) {
+        for _ in 0...random.next(below: 3) { applyOne(to: &cluster) }
+    }
+
+    private mutating func applyOne(to cluster: inout SimulatedCluster) {
+        let kind = kinds[Int(random.next(below: Int64(kinds.count)))]
+        var node = Int(random.next(below: Int64(cluster.voters.count)))
+        // What happens to a leader matters most.
+        if chance(40), let active = cluster.activeNode { node = active }
+        switch kind {
+        case .loss: cluster.network.lossPerMille = [0, 0, 20, 150, 400][Int(random.next(below: 5))]
+        case .delay: changeNetworkDelays(&cluster)
+        case .duplicates: cluster.network.duplicatePerMille = [0, 50, 300][Int(random.next(below: 3))]
+        case .isolation: isolate(node, &cluster)
+        case .links:
+            for sender in cluster.voters {
+                for receiver in cluster.voters where receiver != sender {
+                    if chance(30) { cluster.setLink(from: sender, to: receiver, isCut: chance(40)) }
+                }
+            }
+        case .redraw:
+            for sender in cluster.voters {
+                for receiver in cluster.voters where receiver != sender {
+                    cluster.setLink(from: sender, to: receiver, isCut: chance(45))
+                }
+            }
+        case .crash:
+            cluster.crash(node)
+            // Short ones matter most: a promise of before may still run.
+            let longest: Int64 = chance(60) ? 300_000_000 : 6_000_000_000
+            cluster.restart(node, after: random.next(below: longest))
+        case .pause: cluster.pause(node, for: random.next(below: chance(50) ? 700_000_000 : 8_000_000_000))
+        case .store: changeStoreLinks(node, &cluster)
+        case .storeSlow: changeStoreDelays(&cluster)
+        case .rates: cluster.changeRate(of: chance(25) ? nil : node)
+        case .handover:
+            cluster.setFreshness(random.next(below: 3), of: node)
+            if chance(40) { cluster.stepDown(node) }
+        }
+    }
+
+    private mutating func changeNetworkDelays(_ cluster: inout SimulatedCluster) {
+        cluster.network.delays = [
+            Delays(minimum: 100_000, maximum: 1_000_000),
+            Delays(minimum: 100_000, maximum: 100_000_000),
+            Delays(minimum: 100_000, maximum: 5_000_000, slowPerMille: 100, slowMaximum: 3_000_000_000),
+            Delays(minimum: 100_000, maximum: 400_000_000, slowPerMille: 300, slowMaximum: 2_000_000_000),
+        ][Int(random.next(below: 4))]
+    }
+
+    private mutating func isolate(_ node: Int, _ cluster: inout SimulatedCluster) {
+        let shape = random.next(below: 4)
+        for other in cluster.voters where other != node {
+            cluster.setLink(from: node, to: other, isCut: shape == 0 || shape == 1)
+            cluster.setLink(from: other, to: node, isCut: shape == 0 || shape == 2)
+        }
+    }
+
+    private mutating func changeStoreLinks(_ node: Int, _ cluster: inout SimulatedCluster) {
+        func draw(_ random: inout SplitMix64) -> StoreLink { StoreLink.allCases[Int(random.next(below: 4))] }
+        if chance(35) {
+            let link = chance(50) ? .open : draw(&random)
+            for each in cluster.voters { cluster.setStoreLink(of: each, link) }
+        } else {
+            cluster.setStoreLink(of: node, chance(30) ? .open : draw(&random))
+        }
+    }
+
+    private mutating func changeStoreDelays(_ cluster: inout SimulatedCluster) {
+        cluster.store.delays = [
+            Delays(minimum: 1_000_000, maximum: 4_000_000),
+            Delays(minimum: 1_000_000, maximum: 300_000_000),
+            Delays(minimum: 1_000_000, maximum: 10_000_000, slowPerMille: 300, slowMaximum: 6_000_000_000),
+            Delays(minimum: 500_000_000, maximum: 2_500_000_000),
+        ][Int(random.next(below: 4))]
+        cluster.store.brokenPerMille = [0, 0, 200][Int(random.next(below: 3))]
+    }
+}

@@ -1,0 +1,164 @@
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+import NIOHTTP1
+import OrchestryModel
+
+/// Talks to the cluster: every command's only way to HTTP. Tries the servers in turn and again while none can take the
+/// request, with one idempotency key, so that what was sent twice is done once.
+struct APIClient {
+    let servers: [String]
+    /// How long to keep trying after the first failure.
+    let patience: Duration
+    private let http: HTTPClient
+    /// Longer than a server takes over an answer (30 s), so that its own words about that arrive.
+    private static let answerLimit = TimeAmount.seconds(35)
+
+    init(servers: [String], patience: Duration) {
+        self.servers = servers
+        self.patience = patience
+        var configuration = HTTPClient.Configuration()
+        configuration.timeout = .init(connect: .seconds(2))
+        // A server that refuses is left for the next at once; trying again is done here.
+        configuration.connectionPool.retryConnectionEstablishment = false
+        http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }
+
+    func shutdown() async {
+        // The process ends right after: what could not be closed is closed then.
+        try? await http.shutdown()
+    }
+
+    struct Answer {
+        var status: Int
+        var body: JSONValue
+        var retryAfter: Duration?
+        /// Which server gave it.
+        var server: String
+    }
+
+    func get(_ path: String, query: [(String, String)] = [], app: String? = nil) async throws -> JSONValue {
+        try await send(.GET, path, query: query, app: app)
+    }
+
+    func post(_ path: String, _ body: JSONValue? = nil, app: String? = nil) async throws -> JSONValue {
+        try await send(.POST, path, body: body, app: app)
+    }
+
+    func delete(_ path: String, app: String) async throws -> JSONValue {
+        try await send(.DELETE, path, app: app)
+    }
+
+    /// - Parameters:
+    ///   - path: starts with `/`; its variable parts are escaped already (`appPath`).
+    ///   - app: the app the request is about: 404 then means that there is no such app.
+    /// - Throws: `CommandFailure`.
+    private func send(
+        _ method: HTTPMethod, _ path: String, query: [(String, String)] = [], body: JSONValue? = nil, app: String? = nil
+    ) async throws -> JSONValue {
+        let target = path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(Self.escaped($1))" }.joined(separator: "&"))
+        let answer = try await answer(method, target, body: body)
+        switch answer.status {
+        case 200..<300: return answer.body
+        case 404 where app != nil:
+            throw CommandFailure.appNotFound(app ?? "", detail: answer.body["detail"]?.stringValue)
+        default: throw CommandFailure.refused(status: answer.status, problem: answer.body)
+        }
+    }
+
+    static func appPath(_ name: String, _ rest: String = "") -> String { "/apps/\(escaped(name))\(rest)" }
+
+    private static func escaped(_ text: String) -> String {
+        var allowed = CharacterSet.alphanumerics
+        allowed.insert(charactersIn: "-._~")
+        return text.addingPercentEncoding(withAllowedCharacters: allowed) ?? ""
+    }
+
+    // MARK: Trying
+
+    /// The first answer that is not "not now" (502, 503); after the patience is used up, the last such answer.
+    private func answer(_ method: HTTPMethod, _ target: String, body: JSONValue?) async throws -> Answer {
+        let clock = ContinuousClock()
+        let deadline = clock.now + patience
+        let key = UUID().uuidString
+        var pause = Duration.milliseconds(100)
+        var hasComplained = false
+        while true {
+            var reasons: [String] = []
+            var notNow: Answer?
+            for server in servers {
+                do {
+                    let answer = try await attempt(method, server, target, body: body, key: key)
+                    guard answer.status == 502 || answer.status == 503 else { return answer }
+                    notNow = answer
+                } catch let failure as CommandFailure {
+                    throw failure
+                } catch {
+                    reasons.append(Self.describe(error))
+                }
+            }
+            let wait = max(pause, notNow?.retryAfter ?? .zero)
+            guard clock.now + wait <= deadline else {
+                if let notNow { return notNow }
+                throw CommandFailure.unreachable(servers: servers, reasons: reasons)
+            }
+            if !hasComplained, pause > .milliseconds(500) {
+                Output.complain("No server can take the request now; trying for \(patience) in all (--timeout).")
+                hasComplained = true
+            }
+            try await Task.sleep(for: wait)
+            pause = min(pause * 2, .seconds(1))
+        }
+    }
+
+    private func attempt(
+        _ method: HTTPMethod, _ server: String, _ target: String, body: JSONValue?, key: String
+    ) async throws -> Answer {
+        var request = HTTPClientRequest(url: server + target)
+        request.method = method
+        request.headers.add(name: "Accept", value: "application/json")
+        request.headers.add(name: "User-Agent", value: "orchestry/\(Orchestry.version)")
+        if method != .GET { request.headers.add(name: "Idempotency-Key", value: key) }
+        if let body {
+            request.headers.add(name: "Content-Type", value: "application/json")
+            request.body = .bytes(ByteBuffer(bytes: body.jsonBytes()))
+        }
+        let response = try await http.execute(request, timeout: Self.answerLimit)
+        let bytes = try await response.body.collect(upTo: 64 << 20)
+        let answer: JSONValue
+        do {
+            answer = try JSONValue(json: bytes.readableBytesView)
+        } catch {
+            let status = Int(response.status.code)
+            guard status >= 400 else {
+                throw CommandFailure.refused(
+                    status: status,
+                    problem: ["title": .string("\(server) does not speak Orchestry's protocol"), "detail": .string("\(error)")])
+            }
+            // A proxy in between answers in its own way.
+            answer = ["title": .string("\(server) answered \(status) \(response.status.reasonPhrase)")]
+        }
+        let retryAfter = response.headers.first(name: "Retry-After").flatMap { Double($0) }
+        return Answer(
+            status: Int(response.status.code), body: answer,
+            retryAfter: retryAfter.map { .milliseconds(Int64(min(max($0, 0), 60) * 1_000)) }, server: server)
+    }
+
+    private static func describe(_ error: any Error) -> String {
+        if let error = error as? HTTPClientError {
+            switch error {
+            case .connectTimeout, .deadlineExceeded, .readTimeout: return "no answer in time"
+            case .remoteConnectionClosed: return "the connection was closed"
+            default: return error.shortDescription
+            }
+        }
+        if let error = error as? IOError {
+            return String(cString: strerror(error.errnoCode)).lowercased()
+        }
+        let text = "\(error)"
+        if text.contains("ECONNREFUSED") || text.lowercased().contains("connection refused") {
+            return "connection refused"
+        }
+        return String(text.prefix(160))
+    }
+}

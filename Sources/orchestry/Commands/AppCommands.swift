@@ -1,0 +1,136 @@
+import ArgumentParser
+import Foundation
+import OrchestryModel
+
+struct Register: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Register an app from a YAML or JSON file, or change one.",
+        discussion: "Registering does not start an app: `orchestry up NAME` does.")
+    @Argument(help: "The file (.json is read as JSON, all others as YAML); - reads standard input.")
+    var file: String
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        let document = try Self.read(file)
+        try await options.withClient { client in
+            let answer = try await client.post("/apps/register", document)
+            Output.show(answer, as: options.output) { answer in
+                let name = Output.cell(answer["app"])
+                return """
+                    Registered \(name), revision \(Output.cell(answer["revision"])).
+                    Next: orchestry up \(name), or, where it runs already, orchestry status \(name)
+                    """
+            }
+        }
+    }
+
+    static func read(_ file: String) throws -> JSONValue {
+        let bytes: Data
+        if file == "-" {
+            bytes = FileHandle.standardInput.readDataToEndOfFile()
+        } else {
+            guard FileManager.default.fileExists(atPath: file) else {
+                throw CommandFailure.usage("there is no file \(file)")
+            }
+            guard let content = FileManager.default.contents(atPath: file) else {
+                throw CommandFailure.usage("\(file) cannot be read")
+            }
+            bytes = content
+        }
+        let source = file == "-" ? "standard input" : file
+        // JSON from a pipe has no name to go by. (It is YAML too, but JSON's messages and numbers are exact.)
+        let first = bytes.first { !" \t\r\n".utf8.contains($0) }
+        if file.hasSuffix(".json") || file == "-" && first == UInt8(ascii: "{") {
+            do {
+                return try JSONValue(json: bytes)
+            } catch {
+                throw CommandFailure.usage("\(source) is not JSON: \(error)")
+            }
+        }
+        guard let text = String(bytes: bytes, encoding: .utf8) else {
+            throw CommandFailure.usage("\(source) is not UTF-8 text")
+        }
+        return try YAMLText.read(text, from: source)
+    }
+}
+
+struct Up: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Start an app.")
+    @Argument(help: "The app.") var name: String
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let answer = try await client.post(APIClient.appPath(name, "/up"), app: name)
+            Output.show(answer, as: options.output) { answer in
+                """
+                \(name): \(Output.count(answer["replicas"], "replica")) wanted \
+                (\(Output.cell(answer["adopted"])) ran already, \(Output.cell(answer["started"])) starting).
+                Next: orchestry status \(name)
+                """
+            }
+        }
+    }
+}
+
+struct Down: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Stop an app; its registration stays.")
+    @Argument(help: "The app.") var name: String
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let answer = try await client.post(APIClient.appPath(name, "/down"), app: name)
+            Output.show(answer, as: options.output) { answer in
+                "\(name): stopped (\(Output.count(answer["containers_stopped"], "container")))."
+            }
+        }
+    }
+}
+
+struct Delete: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Stop an app and forget it.")
+    @Argument(help: "The app.") var name: String
+    @Flag(name: .shortAndLong, help: "Do not ask first.") var force = false
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        if !force { try confirm() }
+        try await options.withClient { client in
+            let answer = try await client.delete(APIClient.appPath(name), app: name)
+            Output.show(answer, as: options.output) { _ in "\(name): deleted." }
+        }
+    }
+
+    private func confirm() throws {
+        guard isatty(FileHandle.standardInput.fileDescriptor) == 1 else {
+            throw CommandFailure.usage("nobody is there to confirm: add --force to delete \(name) without a question")
+        }
+        FileHandle.standardError.write(Data("Stop all containers of \(name) and forget the app? [y/N] ".utf8))
+        guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
+            throw CommandFailure.local("not deleted")
+        }
+    }
+}
+
+struct Scale: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Set the number of an app's replicas.",
+        discussion: "For an app in auto mode the autoscaler may change the number again.")
+    @Argument(help: "The app.") var name: String
+    @Argument(help: "Replicas, 0 to 100.") var replicas: Int
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let answer = try await client.post(
+                APIClient.appPath(name, "/scale"), ["replicas": JSONValue(replicas)], app: name)
+            Output.show(answer, as: options.output) { answer in
+                let replicas = Output.count(answer["replicas"], "replica")
+                return answer["status"] == "no_change"
+                    ? "\(name): \(replicas) wanted already."
+                    : "\(name): \(replicas) wanted. `orchestry why \(name)` tells when the autoscaler changes that."
+            }
+        }
+    }
+}

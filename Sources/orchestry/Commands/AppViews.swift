@@ -1,0 +1,91 @@
+import ArgumentParser
+import OrchestryModel
+
+struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List all apps.")
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let answer = try await client.get("/apps")
+            Output.show(answer, as: options.output) { answer in
+                let apps = answer["apps"]?.arrayValue ?? []
+                guard !apps.isEmpty else { return "No apps yet. Register one: orchestry register FILE" }
+                return Output.table(
+                    ["NAME", "STATUS", "READY", "WANTED", "MODE", "REVISION", "IMAGE"],
+                    apps.map { app in
+                        ["name", "status", "ready_replicas", "replicas", "mode", "revision"].map { Output.cell(app[$0]) }
+                            + [Output.cell(app["spec"]?["image"])]
+                    })
+            }
+        }
+    }
+}
+
+struct Status: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Show an app and its instances.")
+    @Argument(help: "The app.") var name: String
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let answer = try await client.get(APIClient.appPath(name, "/status"), app: name)
+            Output.show(answer, as: options.output, table: table)
+        }
+    }
+
+    private func table(_ answer: JSONValue) -> String {
+        let wanted = answer["desired_replicas"] ?? answer["replicas"]
+        var facts = [
+            ("App", Output.cell(answer["app"])), ("Status", Output.cell(answer["status"])),
+            ("Ready", "\(Output.cell(answer["ready_replicas"])) of \(Output.cell(wanted)) wanted"),
+            ("Mode", Output.cell(answer["mode"])), ("Revision", Output.cell(answer["revision"])),
+        ]
+        if let explanation = answer["explanation"]?.stringValue { facts.append(("Note", explanation)) }
+        var text = Output.facts(facts)
+        let instances = answer["instances"]?.arrayValue ?? []
+        if instances.isEmpty {
+            if answer["status"] == "stopped" { text += "\nStart it with: orchestry up \(name)" }
+        } else {
+            text += "\n\n" + Output.table(
+                ["INSTANCE", "NODE", "STATE", "ADDRESS", "CPU", "MEMORY", "RESTARTS", "CONTAINER", "MESSAGE"],
+                instances.map(row))
+        }
+        return text
+    }
+
+    private func row(_ instance: JSONValue) -> [String] {
+        let address = instance["ip"]?.stringValue.map { ip in
+            "\(ip.contains(":") ? "[\(ip)]" : ip):\(Output.cell(instance["port"]))"
+        }
+        let isMeasured = instance["measured"]?.boolValue ?? true
+        return [
+            Output.cell(instance["instance"]), Output.cell(instance["node"]), Output.cell(instance["state"]),
+            address ?? "-", isMeasured ? Output.percent(instance["cpu_percent"]) : "-",
+            isMeasured ? Output.percent(instance["memory_percent"]) : "-", Output.cell(instance["restarts"]),
+            Output.cell(instance["container_id"]), Output.cell(instance["message"]),
+        ]
+    }
+}
+
+struct Spec: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show what an app was registered with.", discussion: "Printed as YAML unless -o json is given.")
+    @Argument(help: "The app.") var name: String
+    @Flag(help: "Only the document, without the app's state.") var raw = false
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let answer = try await client.get(APIClient.appPath(name, "/raw"), app: name)
+            var shown = answer["raw"] ?? .null
+            if !raw {
+                var parsed = answer["parsed"]?.objectValue ?? [:]
+                parsed["created_at"] = nil
+                parsed["updated_at"] = nil
+                shown = .object(parsed)
+            }
+            Output.show(shown, as: options.output == .table ? .yaml : options.output) { _ in "" }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+import ArgumentParser
+import OrchestryModel
+
+struct Metrics: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Show the metrics of an app, or of the cluster.")
+    @Argument(help: "The app; the whole cluster, when left out.") var name: String?
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            if let name {
+                let answer = try await client.get(APIClient.appPath(name, "/metrics"), app: name)
+                Output.show(answer, as: options.output, table: appTable)
+            } else {
+                Output.show(try await client.get("/metrics"), as: options.output, table: systemTable)
+            }
+        }
+    }
+
+    private func appTable(_ answer: JSONValue) -> String {
+        let metrics = answer["metrics"]
+        var text: String
+        if let observed = metrics?["metrics"] {
+            let factors = metrics?["scale_factors"]?.objectValue ?? [:]
+            let policy = metrics?["policy"]
+            func row(_ name: String, _ key: String, _ target: String, _ factor: String) -> [String] {
+                let share = factors[factor]?.doubleValue.map { Output.decimal($0 * 100) + "%" } ?? "-"
+                return [name, Output.cell(observed[key]), Output.cell(policy?[target]), share]
+            }
+            text = Output.table(
+                ["METRIC", "NOW", "TARGET", "OF TARGET"],
+                [
+                    row("requests/s", "rps", "target_rps_per_replica", "rps"),
+                    row("p95 latency, ms", "p95_latency_ms", "max_p95_latency_ms", "latency"),
+                    row("in flight", "active_connections", "max_conn_per_replica", "connections"),
+                    row("CPU, %", "cpu_percent", "max_cpu_percent", "cpu"),
+                    row("memory, %", "memory_percent", "max_memory_percent", "memory"),
+                ])
+            text += "\nInstances: \(Output.cell(observed["healthy_replicas"])) ready of "
+            text += "\(Output.cell(observed["total_replicas"])) (targets are per instance)"
+        } else {
+            text = Output.cell(metrics?["error"])
+        }
+        let history = answer["scaling_history"]?.arrayValue ?? []
+        guard !history.isEmpty else { return text }
+        return text + "\n\n"
+            + Output.table(
+                ["TIME", "FROM", "TO", "REASON"],
+                history.map {
+                    [
+                        Output.time($0["timestamp"]), Output.cell($0["from_replicas"]), Output.cell($0["to_replicas"]),
+                        Output.cell($0["trigger_reason"]),
+                    ]
+                })
+    }
+
+    private func systemTable(_ answer: JSONValue) -> String {
+        let cluster = answer["cluster"]
+        let instances = answer["instances"]
+        return Output.facts([
+            ("Leader", Output.cell(cluster?["leader_id"])), ("Nodes", Output.cell(cluster?["cluster_size"])),
+            ("Apps", "\(Output.cell(answer["apps"]?["running"])) running of \(Output.cell(answer["apps"]?["total"]))"),
+            ("Instances", "\(Output.cell(instances?["healthy"])) ready of \(Output.cell(instances?["total"]))"),
+            (
+                "Proxy",
+                answer["nginx"]?["error"]?.stringValue
+                    ?? "\(Output.cell(answer["nginx"]?["active_connections"])) connections, "
+                    + "\(Output.cell(answer["nginx"]?["requests"])) requests so far"
+            ),
+        ])
+    }
+}
+
+struct Logs: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Show the last lines an app's containers wrote.")
+    @Argument(help: "The app.") var name: String
+    @Option(name: [.customShort("n"), .long], help: "Lines of each container.") var lines = 100
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let answer = try await client.get(
+                APIClient.appPath(name, "/logs"), query: [("lines", String(lines))], app: name)
+            Output.show(answer, as: options.output) { answer in
+                let logs = answer["logs"]?.arrayValue ?? []
+                guard !logs.isEmpty else {
+                    return "No output from \(Output.count(answer["total_containers"], "container")) of \(name)."
+                }
+                return logs.map {
+                    "\(Output.time($0["timestamp"])) [\(Output.cell($0["container"]))] \($0["message"]?.stringValue ?? "")"
+                }.joined(separator: "\n")
+            }
+        }
+    }
+}
+
+struct Events: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Show what happened, newest first.")
+    @Option(help: "Only this app's.") var app: String?
+    @Option(help: "How many, 1 to 1000.") var limit = 50
+    @Flag(help: "Go on showing new events, oldest first, until interrupted.") var watch = false
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let query = [("limit", String(limit))] + (app.map { [("app", $0)] } ?? [])
+            let answer = try await client.get("/events", query: query)
+            guard watch else {
+                Output.show(answer, as: options.output) { answer in
+                    let events = answer["events"]?.arrayValue ?? []
+                    return events.isEmpty ? "No events." : Output.table(Self.headings, events.map(Self.row))
+                }
+                return
+            }
+            try await follow(client, query: query, first: answer)
+        }
+    }
+
+    private static let headings = ["TIME", "APP", "NODE", "EVENT", "MESSAGE"]
+
+    private static func row(_ event: JSONValue) -> [String] {
+        [
+            Output.time(event["timestamp"]), Output.cell(event["app_name"]), Output.cell(event["node_id"]),
+            Output.cell(event["event_type"]), Output.cell(event["message"]),
+        ]
+    }
+
+    /// Asks again every two seconds and prints what it has not printed before, one event a line (in JSON) or block.
+    private func follow(_ client: APIClient, query: [(String, String)], first: JSONValue) async throws {
+        var shown: Set<JSONValue> = []
+        var answer = first
+        while true {
+            let events = answer["events"]?.arrayValue ?? []
+            for event in events.reversed() where shown.insert(event["id"] ?? .null).inserted {
+                switch options.output {
+                case .table: print(Self.row(event).joined(separator: "  "))
+                case .json: print(event.jsonText())
+                case .yaml: print("---\n" + YAMLText.write(event), terminator: "")
+                }
+            }
+            // Only what the server may still return needs to be remembered.
+            shown.formIntersection(events.map { $0["id"] ?? .null })
+            Output.flush()
+            try await Task.sleep(for: .seconds(2))
+            answer = try await client.get("/events", query: query)
+        }
+    }
+}
+
+struct Why: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Say why the autoscaler does what it does with an app.")
+    @Argument(help: "The app.") var name: String
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let answer = try await client.get(APIClient.appPath(name, "/why"), app: name)
+            Output.show(answer, as: options.output) { answer in
+                let sentences = (answer["summary"]?.arrayValue ?? []).compactMap(\.stringValue)
+                return sentences.isEmpty ? "\(name) has not been evaluated yet." : sentences.joined(separator: "\n")
+            }
+        }
+    }
+}
+
+struct Info: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Show which server answers and how the cluster is.")
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let health = try await client.get("/cluster/health")
+            // A cluster without a leader cannot list its apps; the rest is worth showing all the same.
+            let apps = try? await client.get("/apps")["apps"]?.arrayValue?.count
+            let answer: JSONValue = [
+                "servers": .array(client.servers.map { .string($0) }), "node": health["node_id"] ?? .null,
+                "status": health["status"] ?? .null, "leader": health["leader_id"] ?? .null,
+                "nodes": health["cluster_size"] ?? .null, "apps": apps.map { JSONValue($0) } ?? .null,
+                "server_version": health["version"] ?? .null, "client_version": .string(Orchestry.version),
+            ]
+            Output.show(answer, as: options.output) { answer in
+                Output.facts([
+                    ("Servers", client.servers.joined(separator: ", ")), ("Answered by", Output.cell(answer["node"])),
+                    ("Cluster", Output.cell(answer["status"])), ("Leader", Output.cell(answer["leader"])),
+                    ("Nodes", Output.cell(answer["nodes"])), ("Apps", Output.cell(answer["apps"])),
+                    ("Version", "\(Output.cell(answer["server_version"])) (this program \(Orchestry.version))"),
+                ])
+            }
+        }
+    }
+}

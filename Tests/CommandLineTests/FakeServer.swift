@@ -1,0 +1,69 @@
+import Hummingbird
+import Logging
+import NIOCore
+import OrchestryModel
+import RestFacade
+import Synchronization
+
+/// A node's real REST facade on a free port, over a control plane made of a function.
+struct FakeServer: Sendable {
+    let port: Int
+    let plane: Plane
+    var url: String { "http://127.0.0.1:\(port)" }
+
+    final class Plane: ControlPlane {
+        private let answer: @Sendable (ControlRequest, Int) -> ControlResponse
+        private let asked = Mutex<[ControlRequest]>([])
+        init(_ answer: @escaping @Sendable (ControlRequest, Int) -> ControlResponse) { self.answer = answer }
+        var requests: [ControlRequest] { asked.withLock { $0 } }
+        func perform(_ request: ControlRequest) async -> ControlResponse {
+            let number = asked.withLock {
+                $0.append(request)
+                return $0.count
+            }
+            return answer(request, number)
+        }
+        func clusterView() async -> ClusterView {
+            let nodes = (1...3).map { number in
+                NodeInfo(
+                    id: NodeID(unchecked: "controller-\(number)"), role: .controller, host: "127.0.0.1",
+                    clusterPort: 8200 + number, apiURL: "http://127.0.0.1:\(8100 + number)")
+            }
+            return ClusterView(
+                me: nodes[0], state: .follower, epoch: Epoch(7), leader: nodes[1].id,
+                members: nodes.map {
+                    ClusterView.Member(
+                        info: $0, state: $0.id == nodes[1].id ? .leader : .follower,
+                        lastHeartbeat: WallTime(seconds: 1_795_391_840), isHealthy: true)
+                }, lease: nil)
+        }
+        func prometheusText() async -> String { "" }
+    }
+
+    /// Runs a server while `body` runs.
+    /// - Parameters:
+    ///   - port: 0 takes any free one.
+    ///   - answer: gets each request and its number, from 1.
+    static func run<Value: Sendable>(
+        port: Int = 0, _ answer: @escaping @Sendable (ControlRequest, Int) -> ControlResponse,
+        _ body: @Sendable (FakeServer) async throws -> Value
+    ) async throws -> Value {
+        let plane = Plane(answer)
+        let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
+        let facade = RestFacade(
+            configuration: RestFacadeConfiguration(port: port, version: "1.0.0"), controlPlane: plane,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let application = facade.application { continuation.yield($0.localAddress?.port ?? 0) }
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await application.run() }
+            var iterator = ports.makeAsyncIterator()
+            let bound = await iterator.next() ?? 0
+            let value = try await body(FakeServer(port: bound, plane: plane))
+            group.cancelAll()
+            return value
+        }
+    }
+
+    /// A port that was free a moment ago.
+    static func freePort() async throws -> Int { try await run({ _, _ in ControlResponse(body: .null) }) { $0.port } }
+}

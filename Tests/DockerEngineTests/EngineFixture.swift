@@ -1,0 +1,132 @@
+import AsyncHTTPClient
+import DockerEngine
+import Foundation
+import Logging
+import NIOCore
+import NIOPosix
+import OrchestryModel
+import Testing
+
+/// The engine of this machine and the demo image, for tests that start containers.
+enum EngineFixture {
+    static let socket = "/var/run/docker.sock"
+    static let isInstalled = FileManager.default.fileExists(atPath: socket)
+    static let image = "orchestry-demo:v1"
+
+    /// Built once for all tests; a failure fails each test that needs it, with the script's words.
+    private static let imageFailure = Task<String?, Never> {
+        let here = URL(fileURLWithPath: #filePath).resolvingSymlinksInPath()
+        let root = here.deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let result = await run([root.appendingPathComponent("configs/dev/demo/build-image").path])
+        return result.status == 0 ? nil : result.output
+    }
+
+    /// Runs `body` with an engine of a cluster of its own, and removes what it leaves behind.
+    static func withEngine(
+        node: NodeID = NodeID(unchecked: "node-1"), endpointMode: EngineConfiguration.EndpointMode = .container,
+        _ body: (DockerEngine) async throws -> Void
+    ) async throws {
+        let failure = await imageFailure.value
+        try #require(failure == nil)
+        let cluster = ClusterID(unchecked: "test-" + String(UInt64.random(in: 0 ... .max), radix: 36))
+        let engine = makeEngine(cluster: cluster, node: node, endpointMode: endpointMode)
+        let outcome = await Result.of {
+            try await engine.ensureNetwork()
+            try await body(engine)
+        }
+        let left = await docker(["ps", "-aq", "--filter", "label=orchestry.cluster=\(cluster)"]).split(separator: "\n")
+        if !left.isEmpty { await docker(["rm", "-fv"] + left.map(String.init)) }
+        await docker(["network", "rm", engine.configuration.network])
+        await engine.shutdown()
+        try outcome.get()
+    }
+
+    static func makeEngine(
+        cluster: ClusterID, node: NodeID, endpointMode: EngineConfiguration.EndpointMode = .container,
+        socketPath: String = socket, requestTimeout: Duration = .seconds(20)
+    ) -> DockerEngine {
+        DockerEngine(
+            configuration: EngineConfiguration(
+                socketPath: socketPath, cluster: cluster, node: node, endpointMode: endpointMode,
+                requestTimeout: requestTimeout),
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+    }
+
+    static func assignment(
+        _ instance: String = "web-1-aaaaaa", node: NodeID = NodeID(unchecked: "node-1"),
+        change: (inout AppSpec) -> Void = { _ in }
+    ) -> Assignment {
+        var spec = AppSpec(
+            name: AppName(unchecked: "web"), image: image, ports: [AppSpec.Port(containerPort: 9010)],
+            resources: AppSpec.Resources(cpuMillicores: 500, memoryBytes: 64 << 20, pidsLimit: 64))
+        change(&spec)
+        return Assignment(instance: InstanceID(unchecked: instance), revision: 1, node: node, spec: spec, replicas: 3)
+    }
+
+    /// Asks a container, again and again until it listens.
+    @discardableResult
+    static func request(_ path: String, _ endpoint: Endpoint?) async throws -> String {
+        let endpoint = try #require(endpoint)
+        return try await eventually("an answer to \(path)") {
+            // Not listening yet.
+            guard
+                let response = try? await HTTPClient.shared.execute(
+                    HTTPClientRequest(url: "http://\(endpoint)\(path)"), timeout: .seconds(10))
+            else { return nil }
+            return String(buffer: try await response.body.collect(upTo: 1 << 20))
+        }
+    }
+
+    /// Waits until `probe` gives a value, at most 30 s.
+    static func eventually<Value>(_ what: String, _ probe: () async throws -> Value?) async throws -> Value {
+        let deadline = ContinuousClock.now + .seconds(30)
+        while ContinuousClock.now < deadline {
+            if let value = try await probe() { return value }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        throw TimedOut(what: what)
+    }
+
+    struct TimedOut: Error {
+        var what: String
+    }
+
+    @discardableResult
+    static func docker(_ arguments: [String]) async -> String { await run(["docker"] + arguments).output }
+
+    /// Runs a program found by `PATH`, on a thread of its own: waiting for it blocks.
+    @discardableResult
+    static func run(_ words: [String]) async -> (status: Int32, output: String) {
+        await withCheckedContinuation { continuation in
+            Thread.detachNewThread { continuation.resume(returning: runBlocking(words)) }
+        }
+    }
+
+    private static func runBlocking(_ words: [String]) -> (status: Int32, output: String) {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = words
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = pipe
+        do {
+            try process.run()
+        } catch {
+            return (-1, "\(error)")
+        }
+        let output = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        return (process.terminationStatus, String(decoding: output, as: UTF8.self))
+    }
+}
+
+extension Result where Failure == any Error {
+    /// What `body` returns or throws, for work that needs cleaning up after it either way.
+    static func of(_ body: () async throws -> Success) async -> Result {
+        do {
+            return .success(try await body())
+        } catch {
+            return .failure(error)
+        }
+    }
+}

@@ -1,0 +1,257 @@
+import HealthProbes
+import Logging
+import NIOCore
+import NIOPosix
+import OrchestryModel
+import Synchronization
+import Testing
+
+@Suite struct HealthProberTests {
+    private let instance = InstanceID(unchecked: "web-1-aaaaaa")
+
+    /// Collects results as they come.
+    final class Results: Sendable {
+        private let list = Mutex<[ProbeResult]>([])
+        var all: [ProbeResult] { list.withLock { $0 } }
+        func add(_ result: ProbeResult) { list.withLock { $0.append(result) } }
+    }
+
+    private func check(_ kind: AppSpec.HealthCheck.Kind, change: (inout AppSpec.HealthCheck) -> Void = { _ in })
+        -> AppSpec.HealthCheck
+    {
+        var check = AppSpec.HealthCheck(kind: kind, path: "/health", periodSeconds: 0.1, timeoutSeconds: 5)
+        change(&check)
+        return check
+    }
+
+    /// Probes `endpoint` until there are `count` results.
+    private func probe(_ endpoint: Endpoint, _ check: AppSpec.HealthCheck, count: Int = 1) async throws -> [ProbeResult]
+    {
+        let prober = HealthProber(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let results = Results()
+        prober.start(instance, check: check, probeEndpoint: endpoint) { _, result in results.add(result) }
+        do {
+            try await wait("\(count) results") { results.all.count >= count }
+        } catch {
+            await prober.shutdown()
+            throw error
+        }
+        await prober.shutdown()
+        return results.all
+    }
+
+    private func wait(_ what: String, _ condition: () -> Bool) async throws {
+        struct TimedOut: Error {
+            var what: String
+        }
+        let deadline = ContinuousClock.now + .seconds(20)
+        while !condition() {
+            guard ContinuousClock.now < deadline else { throw TimedOut(what: what) }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    struct Answer: Sendable, CustomTestStringConvertible {
+        var testDescription: String
+        var pieces: [String]
+        var expected: [Int] = []
+        var outcome: ProbeResult.Outcome
+    }
+
+    @Test(arguments: [
+        Answer(testDescription: "200", pieces: ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"], outcome: .success),
+        Answer(
+            testDescription: "any redirect, not followed",
+            pieces: ["HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n"], outcome: .success),
+        Answer(
+            testDescription: "split anywhere", pieces: ["HT", "TP/1.1 2", "00", " OK\r", "\n\r\n"], outcome: .success),
+        Answer(testDescription: "no reason phrase", pieces: ["HTTP/1.0 204\r\n\r\n"], outcome: .success),
+        Answer(
+            testDescription: "after interim answers",
+            pieces: [
+                "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 ", "200 OK\r\n\r\n",
+            ], outcome: .success),
+        Answer(
+            testDescription: "503", pieces: ["HTTP/1.1 503 Service Unavailable\r\n\r\n"],
+            outcome: .failure(.unexpectedStatus(503))),
+        Answer(
+            testDescription: "404", pieces: ["HTTP/1.1 404 Not Found\r\n\r\n"],
+            outcome: .failure(.unexpectedStatus(404))),
+        Answer(
+            testDescription: "404 where it is expected", pieces: ["HTTP/1.1 404 Not Found\r\n\r\n"], expected: [404],
+            outcome: .success),
+        Answer(
+            testDescription: "200 where 204 is expected", pieces: ["HTTP/1.1 200 OK\r\n\r\n"], expected: [204],
+            outcome: .failure(.unexpectedStatus(200))),
+        Answer(testDescription: "another protocol", pieces: ["SSH-2.0-OpenSSH_9.2\r\n"], outcome: .failure(.malformed)),
+        Answer(
+            testDescription: "a status that is none", pieces: ["HTTP/1.1 2000 OK\r\n\r\n"],
+            outcome: .failure(.malformed)),
+        Answer(testDescription: "half a status line", pieces: ["HTTP/1.1 20"], outcome: .failure(.closed)),
+    ])
+    func `an answer's status decides`(_ answer: Answer) async throws {
+        let server = try await ProbeServer.start(.answer(answer.pieces))
+        let results = try await probe(server.endpoint, check(.http) { $0.expectedStatuses = answer.expected })
+        #expect(results.first?.outcome == answer.outcome)
+        try await server.stop()
+    }
+
+    @Test func `a port where nobody listens is refused`() async throws {
+        let server = try await ProbeServer.start(.mute)
+        let endpoint = server.endpoint
+        try await server.stop()
+        for kind in [AppSpec.HealthCheck.Kind.http, .tcp] {
+            #expect(try await probe(endpoint, check(kind)).first?.outcome == .failure(.refused))
+        }
+    }
+
+    @Test func `no answer in time is a timeout`() async throws {
+        let server = try await ProbeServer.start(.mute)
+        let results = try await probe(server.endpoint, check(.http) { $0.timeoutSeconds = 0.05 })
+        #expect(results.first?.failure == .timeout(.milliseconds(50)))
+        #expect((results.first?.elapsed ?? .zero) >= .milliseconds(50))
+        try await wait("the connection to be closed") { server.open == 0 }
+        // For TCP the connection itself is the answer.
+        #expect(try await probe(server.endpoint, check(.tcp)).first?.outcome == .success)
+        try await server.stop()
+    }
+
+    @Test func `a connection that ends without an answer is a failure`() async throws {
+        let server = try await ProbeServer.start(.closeAtOnce)
+        #expect(try await probe(server.endpoint, check(.http)).first?.outcome == .failure(.closed))
+        try await server.stop()
+    }
+
+    @Test func `what is no address is unreachable`() async throws {
+        let results = try await probe(Endpoint(host: "not-an-address", port: 80), check(.http), count: 2)
+        guard case .failure(.unreachable(let reason)) = results.first?.outcome else {
+            Issue.record("\(results)")
+            return
+        }
+        #expect(reason.contains("not-an-address"))
+    }
+
+    @Test func `a request is what the check says`() async throws {
+        let server = try await ProbeServer.start(.answer(["HTTP/1.1 200 OK\r\n\r\n"]))
+        _ = try await probe(server.endpoint, check(.http))
+        #expect(
+            server.requests.first
+                == "GET /health HTTP/1.1\r\nHost: \(server.endpoint)\r\nUser-Agent: orchestry-probe\r\nConnection: close\r\n\r\n"
+        )
+        let before = server.requests.count
+        _ = try await probe(
+            server.endpoint,
+            check(.http) {
+                $0.method = "POST"
+                $0.path = "/a b\r\nX: y"
+                $0.headers = ["Host": "web.example", "X-Token": "a\r\nInjected: b", "Content-Length": "3"]
+                $0.body = "hello!"
+            })
+        #expect(
+            server.requests[before]
+                == "POST /a%20bX:%20y HTTP/1.1\r\nUser-Agent: orchestry-probe\r\nHost: web.example\r\n"
+                + "X-Token: aInjected: b\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello!")
+        try await server.stop()
+    }
+
+    @Test func `a check of kind none always succeeds`() async throws {
+        let results = try await probe(Endpoint(host: "127.0.0.1", port: 1), check(.none), count: 3)
+        #expect(results.allSatisfy { $0.isSuccess })
+    }
+
+    @Test func `an instance is probed quickly until it is ready, then each period`() async throws {
+        let server = try await ProbeServer.start(.answer(["HTTP/1.1 503 Service Unavailable\r\n\r\n"]))
+        let prober = HealthProber(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let results = Results()
+        // With the period alone the second result would come after an hour.
+        let slow = check(.http) {
+            $0.periodSeconds = 3_600
+            $0.initialDelaySeconds = 3_600
+            $0.successThreshold = 2
+        }
+        prober.start(instance, check: slow, probeEndpoint: server.endpoint) { _, result in results.add(result) }
+        try await wait("three failures") { results.all.count >= 3 }
+        server.set(.answer(["HTTP/1.1 200 OK\r\n\r\n"]))
+        try await wait("two successes") { results.all.filter(\.isSuccess).count == 2 }
+        let ready = results.all.count
+        // Four times the quick period: one more result would have come.
+        try await Task.sleep(for: .seconds(1))
+        #expect(results.all.count == ready)
+        await prober.shutdown()
+        try await server.stop()
+    }
+
+    @Test func `one probe at a time, even where the server is slower than the period`() async throws {
+        let server = try await ProbeServer.start(.mute)
+        let prober = HealthProber(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let results = Results()
+        let check = check(.http) {
+            $0.periodSeconds = 0.01
+            $0.timeoutSeconds = 0.1
+        }
+        prober.start(instance, check: check, probeEndpoint: server.endpoint) { _, result in results.add(result) }
+        try await wait("some results") {
+            // In this order: both only rise.
+            let requests = server.requests.count
+            let finished = results.all.count
+            #expect(requests <= finished + 1)
+            return finished >= 8
+        }
+        await prober.shutdown()
+        try await server.stop()
+    }
+
+    @Test func `after a stop nothing is delivered`() async throws {
+        let server = try await ProbeServer.start(.mute)
+        let prober = HealthProber(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let results = Results()
+        prober.start(instance, check: check(.http) { $0.timeoutSeconds = 0.3 }, probeEndpoint: server.endpoint) {
+            _, result in
+            results.add(result)
+        }
+        try await wait("a probe under way") { server.requests.count == 1 }
+        prober.stop(instance)
+        prober.stop(instance)
+        try await wait("the connection to be closed") { server.open == 0 }
+        // Longer than the timeout and the next quick probe.
+        try await Task.sleep(for: .milliseconds(700))
+        #expect(results.all.isEmpty && server.requests.count == 1)
+        await prober.shutdown()
+        try await server.stop()
+    }
+
+    @Test func `starting again replaces the check`() async throws {
+        let old = try await ProbeServer.start(.answer(["HTTP/1.1 200 OK\r\n\r\n"]))
+        let new = try await ProbeServer.start(.answer(["HTTP/1.1 500 Oh\r\n\r\n"]))
+        let prober = HealthProber(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let first = Results()
+        let second = Results()
+        prober.start(instance, check: check(.http), probeEndpoint: old.endpoint) { _, result in first.add(result) }
+        try await wait("a first result") { !first.all.isEmpty }
+        prober.start(instance, check: check(.http), probeEndpoint: new.endpoint) { _, result in second.add(result) }
+        // A delivery that had begun may still end.
+        try await wait("a second result") { second.all.count >= 3 }
+        let left = first.all.count
+        try await wait("more results") { second.all.count >= 6 }
+        #expect(first.all.count == left && second.all.allSatisfy { $0.failure == .unexpectedStatus(500) })
+        await prober.shutdown()
+        try await old.stop()
+        try await new.stop()
+    }
+
+    @Test func `many instances are probed at once`() async throws {
+        let server = try await ProbeServer.start(.answer(["HTTP/1.1 200 OK\r\n\r\n"]))
+        let prober = HealthProber(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let seen = Mutex<Set<InstanceID>>([])
+        for number in 0..<100 {
+            prober.start(InstanceID(unchecked: "web-1-\(number)"), check: check(.http), probeEndpoint: server.endpoint)
+            { instance, result in
+                if result.isSuccess { _ = seen.withLock { $0.insert(instance) } }
+            }
+        }
+        try await wait("a success of each") { seen.withLock { $0.count } == 100 }
+        await prober.shutdown()
+        try await wait("all connections closed") { server.open == 0 }
+        try await server.stop()
+    }
+}

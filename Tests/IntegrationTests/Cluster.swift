@@ -1,0 +1,301 @@
+import AsyncHTTPClient
+import Certificates
+import Foundation
+import NIOCore
+import NIOHTTP1
+import OrchestryModel
+import TestSupport
+
+/// Three real nodes on loopback with a private PostgreSQL, the machine's container engine and an nginx each.
+/// Everything it starts, and nothing else, is gone after `tearDown`.
+final class Cluster: Sendable {
+    struct Member: Sendable {
+        var id: NodeID
+        var apiPort: Int
+        var clusterPort: Int
+        var proxyPort: Int
+        var folder: String
+    }
+
+    static let image = "orchestry-demo:v1"
+
+    let name: String
+    let folder: TemporaryFolder
+    let postgres: PrivatePostgres
+    let members: [Member]
+    let database: String
+    let processes: Processes
+    let http: HTTPClient
+
+    /// The running daemons by node.
+    actor Processes {
+        private var running: [NodeID: ChildProcess] = [:]
+
+        func start(_ member: Member, daemon: String) throws {
+            running[member.id] = try ChildProcess(
+                daemon, ["--config", member.folder + "/config.yaml"], output: member.folder + "/log")
+        }
+
+        /// Signals the daemon and waits until it is gone.
+        func stop(_ node: NodeID, signal: Int32) {
+            guard let process = running.removeValue(forKey: node) else { return }
+            process.signal(signal)
+            process.wait()
+        }
+
+        func identifier(of node: NodeID) -> pid_t? { running[node]?.id }
+    }
+
+    init(_ label: String) async throws {
+        let suffix = String(UInt32.random(in: 0...UInt32.max), radix: 36)
+        name = "it-\(label)-\(suffix)"
+        folder = try TemporaryFolder("orchestry-\(label)")
+        postgres = try PrivatePostgres()
+        http = HTTPClient(eventLoopGroupProvider: .singleton)
+        processes = Processes()
+        let folderPath = folder.path
+        members = (1...3).map { number in
+            Member(
+                id: NodeID(unchecked: "controller-\(number)"), apiPort: freePort(), clusterPort: freePort(),
+                proxyPort: freePort(), folder: folderPath + "/controller-\(number)")
+        }
+        try CertificateAuthority.initialize(folder: folderPath + "/certs")
+        database = try postgres.makeDatabase()
+        for member in members {
+            try CertificateAuthority.issue(
+                node: member.id.rawValue, addresses: ["127.0.0.1"], folder: folderPath + "/certs")
+            try FileManager.default.createDirectory(atPath: member.folder, withIntermediateDirectories: true)
+            try configuration(of: member, database: database).write(
+                toFile: member.folder + "/config.yaml", atomically: true, encoding: .utf8)
+        }
+        for member in members { try await processes.start(member, daemon: Self.daemon) }
+    }
+
+    private func configuration(of member: Member, database: String) -> String {
+        let peers = members.map { "\"\($0.id)=127.0.0.1:\($0.clusterPort)\"" }.joined(separator: ", ")
+        let certificates = folder.path + "/certs"
+        return """
+            node: {id: \(member.id), data_dir: \(member.folder)/data}
+            cluster:
+              id: \(name)
+              host: 127.0.0.1
+              port: \(member.clusterPort)
+              peers: [\(peers)]
+              tls_ca: \(certificates)/ca.pem
+              tls_certificate: \(certificates)/\(member.id).pem
+              tls_key: \(certificates)/\(member.id).key
+            api: {host: 127.0.0.1, port: \(member.apiPort)}
+            postgres: {url: "\(database)"}
+            proxy: {host: 127.0.0.1, port: \(member.proxyPort)}
+            log: {level: debug}
+            """
+    }
+
+    /// Built beside the test bundle.
+    static var daemon: String {
+        URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appendingPathComponent("orchestryd").path
+    }
+
+    // MARK: Nodes
+
+    func start(_ member: Member) async throws { try await processes.start(member, daemon: Self.daemon) }
+
+    func kill(_ node: NodeID) async { await processes.stop(node, signal: SIGKILL) }
+    func terminate(_ node: NodeID) async { await processes.stop(node, signal: SIGTERM) }
+
+    func member(_ node: NodeID) -> Member {
+        members.first { $0.id == node } ?? members[0]
+    }
+
+    /// The leader as `via` sees it, waiting for one.
+    func leader(via: Member? = nil, deadline: Duration = .seconds(20)) async throws -> NodeID {
+        let asked = via.map { [$0] } ?? members
+        let end = ContinuousClock.now + deadline
+        while ContinuousClock.now < end {
+            for member in asked {
+                // A node that is down answers nothing; the next one may.
+                if let answer = try? await get("/cluster/leader", from: member), answer.status == 200,
+                    let id = answer.json["leader_id"]?.stringValue
+                {
+                    return NodeID(unchecked: id)
+                }
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        throw TestFailure("no leader within \(deadline); logs in \(folder.path)")
+    }
+
+    // MARK: HTTP
+
+    struct Answer: Sendable {
+        var status: Int
+        var json: JSONValue
+        var text: String
+        var headers: HTTPHeaders
+    }
+
+    func get(_ path: String, from member: Member) async throws -> Answer {
+        try await send(.GET, "http://127.0.0.1:\(member.apiPort)\(path)")
+    }
+
+    func post(
+        _ path: String, _ body: JSONValue? = nil, to member: Member, headers: [(String, String)] = []
+    ) async throws -> Answer {
+        try await send(.POST, "http://127.0.0.1:\(member.apiPort)\(path)", body: body, headers: headers)
+    }
+
+    func delete(_ path: String, from member: Member) async throws -> Answer {
+        try await send(.DELETE, "http://127.0.0.1:\(member.apiPort)\(path)")
+    }
+
+    /// A request to an app through a node's nginx.
+    func app(_ host: String, _ path: String = "/", via member: Member) async throws -> Answer {
+        try await send(.GET, "http://127.0.0.1:\(member.proxyPort)\(path)", headers: [("Host", host)])
+    }
+
+    func raw(_ path: String, body: [UInt8], to member: Member) async throws -> Answer {
+        var request = HTTPClientRequest(url: "http://127.0.0.1:\(member.apiPort)\(path)")
+        request.method = .POST
+        request.headers.add(name: "Content-Type", value: "application/json")
+        request.body = .bytes(body)
+        return try await execute(request)
+    }
+
+    private func send(
+        _ method: HTTPMethod, _ url: String, body: JSONValue? = nil, headers: [(String, String)] = []
+    ) async throws -> Answer {
+        var request = HTTPClientRequest(url: url)
+        request.method = method
+        for (name, value) in headers { request.headers.add(name: name, value: value) }
+        if let body {
+            request.headers.add(name: "Content-Type", value: "application/json")
+            request.body = .bytes(try JSONEncoder().encode(body))
+        }
+        return try await execute(request)
+    }
+
+    private func execute(_ request: HTTPClientRequest) async throws -> Answer {
+        let response = try await http.execute(request, timeout: .seconds(15))
+        let bytes = try await response.body.collect(upTo: 16 << 20)
+        let text = String(buffer: bytes)
+        // Not every body is JSON: apps answer what they like.
+        let json = (try? JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))) ?? .null
+        return Answer(status: Int(response.status.code), json: json, text: text, headers: response.headers)
+    }
+
+    // MARK: Apps
+
+    static func document(
+        _ name: String, scaling: JSONValue = ["mode": "manual", "minReplicas": 1, "maxReplicas": 6],
+        image: String = image
+    ) -> JSONValue {
+        [
+            "apiVersion": "v1", "kind": "App",
+            "metadata": ["name": .string(name), "labels": ["app": .string(name)]],
+            "spec": [
+                "type": "http", "image": .string(image), "pullPolicy": "Never",
+                "ports": [["containerPort": 9010, "protocol": "HTTP"]],
+                "resources": ["cpu": "100m", "memory": "64Mi"],
+                "termination": ["drainSeconds": 5, "gracePeriodSeconds": 2],
+            ],
+            "scaling": scaling,
+            "healthCheck": ["path": "/health", "port": 9010, "periodSeconds": 1, "timeoutSeconds": 1],
+        ]
+    }
+
+    /// Waits until `member` says that the app has exactly `count` ready replicas and nothing else.
+    func waitForReady(_ app: String, _ count: Int, via member: Member, deadline: Duration = .seconds(30)) async throws {
+        let end = ContinuousClock.now + deadline
+        var last = ""
+        while ContinuousClock.now < end {
+            do {
+                let answer = try await get("/apps/\(app)/status", from: member)
+                last = answer.text
+                if answer.json["ready_replicas"]?.intValue == count,
+                    answer.json["instances"]?.arrayValue?.count == count
+                {
+                    return
+                }
+            } catch {
+                last = "\(error)"
+            }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        throw TestFailure("\(app) has not \(count) ready replicas within \(deadline): \(last)")
+    }
+
+    /// Container ids of the app's instances, by instance.
+    func containers(of app: String) throws -> [String: String] {
+        let output = try Self.docker([
+            "ps", "--no-trunc", "--filter", "label=orchestry.cluster=\(name)", "--filter", "label=orchestry.app=\(app)",
+            "--format", "{{.Label \"orchestry.instance\"}} {{.ID}}",
+        ])
+        return Dictionary(
+            output.split(separator: "\n").compactMap { line in
+                let parts = line.split(separator: " ")
+                return parts.count == 2 ? (String(parts[0]), String(parts[1])) : nil
+            }, uniquingKeysWith: { first, _ in first })
+    }
+
+    @discardableResult
+    static func docker(_ arguments: [String]) throws -> String {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = ["docker"] + arguments
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        let data = try pipe.fileHandleForReading.readToEnd() ?? Data()
+        process.waitUntilExit()
+        return String(decoding: data, as: UTF8.self)
+    }
+
+    // MARK: The end
+
+    func tearDown() async throws {
+        for member in members { await terminate(member.id) }
+        for member in members { stopProxy(of: member) }
+        let containers = try Self.docker(["ps", "-aq", "--filter", "label=orchestry.cluster=\(name)"])
+            .split(separator: "\n").map(String.init)
+        if !containers.isEmpty { try Self.docker(["rm", "-f"] + containers) }
+        let networks = try Self.docker(["network", "ls", "-q", "--filter", "label=orchestry.cluster=\(name)"])
+            .split(separator: "\n").map(String.init)
+        if !networks.isEmpty { try Self.docker(["network", "rm"] + networks) }
+        postgres.stop(immediately: true)
+        try await http.shutdown()
+    }
+
+    /// Nodes leave their nginx running on purpose; the test that started it ends it.
+    private func stopProxy(of member: Member) {
+        let folder = member.folder + "/data/proxy"
+        let files = FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? []
+        for file in files where file.hasSuffix(".pid") {
+            guard let text = try? String(contentsOfFile: folder + "/" + file, encoding: .utf8),  // Gone: nothing to stop.
+                let id = pid_t(text.filter(\.isNumber)), id > 1
+            else { continue }
+            Glibc.kill(id, SIGQUIT)
+        }
+    }
+}
+
+struct TestFailure: Error, CustomStringConvertible {
+    var description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// Runs a test on a cluster of its own and takes it down, whatever happens; keeps the logs of a failure.
+func withCluster(_ label: String, _ body: (Cluster) async throws -> Void) async throws {
+    let cluster = try await Cluster(label)
+    do {
+        try await body(cluster)
+    } catch {
+        for member in cluster.members {
+            let log = (try? String(contentsOfFile: member.folder + "/log", encoding: .utf8)) ?? ""  // Best effort.
+            print("--- log of \(member.id), last lines\n" + log.split(separator: "\n").suffix(40).joined(separator: "\n"))
+        }
+        try await cluster.tearDown()
+        throw error
+    }
+    try await cluster.tearDown()
+}

@@ -1,0 +1,104 @@
+import Foundation
+import NodeConfiguration
+import OrchestryModel
+import Testing
+
+struct NodeConfigurationTests {
+    static let minimal = [
+        "ORCHESTRY_NODE_ID": "controller-1", "ORCHESTRY_CLUSTER_TLS_CA": "/c/ca.pem",
+        "ORCHESTRY_CLUSTER_TLS_CERTIFICATE": "/c/n.pem", "ORCHESTRY_CLUSTER_TLS_KEY": "/c/n.key",
+    ]
+
+    private func withFile(_ yaml: String, _ body: (String) async throws -> Void) async throws {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("config-\(UUID()).yaml").path
+        try yaml.write(toFile: path, atomically: true, encoding: .utf8)
+        defer { try? FileManager.default.removeItem(atPath: path) }  // A left-over temporary file harms nobody.
+        try await body(path)
+    }
+
+    @Test func `defaults are the documented ones`() async throws {
+        let configuration = try await NodeConfiguration.load(file: nil, environment: Self.minimal)
+        #expect(configuration.heartbeatInterval == .milliseconds(100))
+        #expect(configuration.promise == .milliseconds(500))
+        #expect(configuration.leaseTTL == .seconds(5))
+        #expect(configuration.apiPort == 8000)
+        #expect(configuration.controllers.keys.map(\.rawValue) == ["controller-1"])
+        #expect(configuration.engineNetwork == "orchestry-orchestry")
+    }
+
+    @Test func `the environment wins over the file, the file over defaults`() async throws {
+        let yaml = """
+            node: {id: from-file}
+            api: {port: 9001, host: 127.0.0.9}
+            leadership: {promise: 1s}
+            """
+        try await withFile(yaml) { path in
+            var environment = Self.minimal
+            environment["ORCHESTRY_API_PORT"] = "9002"
+            let configuration = try await NodeConfiguration.load(file: path, environment: environment)
+            #expect(configuration.apiPort == 9002)
+            #expect(configuration.apiHost == "127.0.0.9")
+            #expect(configuration.promise == .seconds(1))
+            #expect(configuration.node.id.rawValue == "controller-1")
+            let layers = try await ConfigurationLayers(file: path, environment: environment)
+            #expect(layers.entries["api.port"]?.source == "environment ORCHESTRY_API_PORT")
+            #expect(layers.entries["api.host"]?.source == "file \(path)")
+            #expect(layers.entries["cluster.port"]?.source == "default")
+        }
+    }
+
+    @Test func `the original's names work, ours win over them`() async throws {
+        var environment = Self.minimal
+        environment["ORCHESTRY_NODE_ID"] = nil
+        environment["CLUSTER_NODE_ID"] = "from-original"
+        environment["POSTGRES_HOST"] = "db.example"
+        environment["POSTGRES_PASSWORD"] = "it's a \\ secret"
+        environment["ORCHESTRY_PORT"] = "8123"
+        let first = try await NodeConfiguration.load(file: nil, environment: environment)
+        #expect(first.node.id.rawValue == "from-original")
+        #expect(first.apiPort == 8123)
+        #expect(first.postgresConnection.contains("host='db.example'"))
+        #expect(first.postgresConnection.contains("password='it\\'s a \\\\ secret'"))
+        environment["ORCHESTRY_API_PORT"] = "8124"
+        #expect(try await NodeConfiguration.load(file: nil, environment: environment).apiPort == 8124)
+    }
+
+    @Test func `every problem is named in one message, with where it came from`() async throws {
+        let yaml = """
+            node: {id: "Not A Label"}
+            api: {prot: 1, port: 99999}
+            leadership: {promise: soon}
+            nonsense: {x: 1}
+            cluster: {peers: ["a=h:1", "b"]}
+            """
+        try await withFile(yaml) { path in
+            let error = await #expect(throws: ConfigurationError.self) {
+                _ = try await NodeConfiguration.load(file: path, environment: ["ORCHESTRY_API_HOTS": "x"])
+            }
+            let text = try #require(error).description
+            for part in [
+                "node.id (file \(path)) must be a DNS label", "api.prot in \(path) is not a setting",
+                "api.port (file \(path)) must be a whole number from 1 to 65535, got '99999'",
+                "leadership.promise (file \(path)) must be a number with a unit", "nonsense.x in \(path) is not a setting",
+                "'b' must have the form id=host:port", "environment variable ORCHESTRY_API_HOTS is not a setting",
+                "cluster.tls_ca must be set",
+            ] {
+                #expect(text.contains(part), "missing: \(part)\nin: \(text)")
+            }
+        }
+    }
+
+    @Test func `secrets are masked, durations parse in every unit`() async throws {
+        var environment = Self.minimal
+        environment["POSTGRES_PASSWORD"] = "hunter2"
+        let layers = try await ConfigurationLayers(file: nil, environment: environment)
+        #expect(layers.entries["postgres.password"]?.shown == "********")
+        for (text, expected) in [
+            ("250ms", Duration.milliseconds(250)), ("2s", .seconds(2)), ("1m", .seconds(60)), ("3", .seconds(3)),
+        ] {
+            environment["ORCHESTRY_API_LEADER_WAIT"] = text
+            let wait = try? await NodeConfiguration.load(file: nil, environment: environment).leaderWait
+            #expect(wait == expected)
+        }
+    }
+}

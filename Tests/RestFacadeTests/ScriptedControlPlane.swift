@@ -1,0 +1,94 @@
+import OrchestryModel
+import RestFacade
+import Synchronization
+
+/// A control plane that answers what it is told to and remembers what it was asked.
+final class ScriptedControlPlane: ControlPlane {
+    private let answers: Mutex<[ControlResponse]>
+    private let fallback: ControlResponse
+    private let asked = Mutex<[ControlRequest]>([])
+    private let view: ClusterView
+    private let delay: Duration
+
+    /// - Parameters:
+    ///   - answers: given in this order, one a request; then `fallback`.
+    ///   - delay: how long each answer takes; cut short by cancellation.
+    init(
+        _ answers: [ControlResponse] = [], fallback: ControlResponse = ControlResponse(body: ["status": "fine"]),
+        view: ClusterView = Samples.view(), delay: Duration = .zero
+    ) {
+        self.answers = Mutex(answers)
+        self.fallback = fallback
+        self.view = view
+        self.delay = delay
+    }
+
+    var requests: [ControlRequest] { asked.withLock { $0 } }
+
+    func perform(_ request: ControlRequest) async -> ControlResponse {
+        asked.withLock { $0.append(request) }
+        if delay > .zero {
+            // Cancelled: the facade has given up already and does not look at the answer.
+            try? await Task.sleep(for: delay)
+        }
+        return answers.withLock { $0.isEmpty ? fallback : $0.removeFirst() }
+    }
+
+    func clusterView() async -> ClusterView { view }
+    func prometheusText() async -> String { "# TYPE up gauge\nup 1\n" }
+}
+
+enum Samples {
+    static func node(_ number: Int) -> NodeInfo {
+        NodeInfo(
+            id: NodeID(unchecked: "controller-\(number)"), role: .controller, host: "127.0.0.1",
+            clusterPort: 8200 + number, apiURL: "http://127.0.0.1:\(8100 + number)")
+    }
+
+    /// Three nodes, seen from the second.
+    static func view(leader: Int? = 2) -> ClusterView {
+        let lease = LeaseRow(
+            leader: node(2).id, epoch: Epoch(1), mode: .quorum, acquiredAt: WallTime(seconds: 1_795_391_820.618),
+            renewedAt: WallTime(seconds: 1_795_391_960.752), expiresAt: WallTime(seconds: 1_795_391_990.752),
+            expired: false, hostname: "127.0.0.1", apiURL: "http://127.0.0.1:8102")
+        return ClusterView(
+            me: node(2), state: leader == 2 ? .leader : .follower, epoch: Epoch(1), leader: leader.map { node($0).id },
+            members: (1...3).map { number in
+                ClusterView.Member(
+                    info: node(number), state: number == leader ? .leader : .follower,
+                    lastHeartbeat: WallTime(seconds: 1_795_391_840.63), isHealthy: true)
+            }, lease: lease)
+    }
+
+    static let document: JSONValue = [
+        "apiVersion": "v1", "kind": "App",
+        "metadata": ["name": "web", "labels": ["app": "web", "version": "v1"]],
+        "spec": [
+            "type": "http", "image": "testing:latest", "ports": [["containerPort": 9010, "protocol": "HTTP"]],
+            "resources": ["cpu": "100m", "memory": "128Mi"],
+        ],
+        "scaling": [
+            "mode": "auto", "minReplicas": 1, "maxReplicas": 5, "targetRPSPerReplica": 100, "maxP95LatencyMs": 500,
+            "maxConnPerReplica": 80, "scaleOutThresholdPct": 80, "scaleInThresholdPct": 60, "cooldownSeconds": 30,
+            "windowSeconds": 20,
+        ],
+        "healthCheck": ["path": "/health", "port": 9010, "initialDelaySeconds": 5, "periodSeconds": 10],
+    ]
+
+    static func application(status: Application.Status = .running, replicas: Int = 2) throws -> Application {
+        let (spec, flat) = try AppSpec.parse(document)
+        return Application(
+            spec: spec, document: flat, revision: 3, status: status, replicas: replicas,
+            createdAt: WallTime(seconds: 1_795_391_963.911), updatedAt: WallTime(seconds: 1_795_391_968.757))
+    }
+
+    static func instance(_ number: Int, _ state: InstanceState) -> InstanceStatus {
+        InstanceStatus(
+            instance: InstanceID(unchecked: "web-3-abc00\(number)"), app: AppName(unchecked: "web"), revision: 3,
+            node: node(1).id, state: state,
+            containerID: "\(number)e85530708540bc2e7b79f33801769de8d1ed37c7fa1548eabca4a7604a7b4d1",
+            endpoint: Endpoint(host: "172.18.0.\(number)", port: 9010), failures: 0,
+            startedAt: WallTime(seconds: 1_795_391_970), lastProbeAt: WallTime(seconds: 1_795_391_980),
+            since: WallTime(seconds: 1_795_391_971))
+    }
+}

@@ -1,0 +1,226 @@
+import OrchestryModel
+import WireProtocol
+
+/// SplitMix64 (Steele, Lea, Flood 2014): one seed, one sequence.
+struct SeededGenerator: RandomNumberGenerator {
+    var state: UInt64
+    init(seed: UInt64) { state = seed }
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}
+
+/// Valid messages of every type with every field varied.
+struct MessageMaker {
+    var random: SeededGenerator
+    init(seed: UInt64) { random = SeededGenerator(seed: seed) }
+
+    mutating func chance() -> Bool { Bool.random(using: &random) }
+    mutating func int(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &random) }
+    /// Any size of number is as likely as any other.
+    mutating func number(upTo limit: UInt64 = .max) -> UInt64 {
+        min(limit, UInt64.random(in: 0 ... .max, using: &random) >> UInt64(int(0...63)))
+    }
+    mutating func maybe<T>(_ make: (inout Self) -> T) -> T? { chance() ? make(&self) : nil }
+    mutating func list<T>(_ limit: Int = 4, _ make: (inout Self) -> T) -> [T] {
+        (0..<int(0...limit)).map { _ in make(&self) }
+    }
+    mutating func text(_ limit: Int = 20) -> String {
+        let alphabet = Array("abc xyz09.-_/äß€🚀\"\\\n")
+        return String((0..<int(0...limit)).map { _ in alphabet[int(0...(alphabet.count - 1))] })
+    }
+    mutating func name(_ limit: Int = 63) -> String {
+        let letters = Array("abcdefghijklmnopqrstuvwxyz0123456789")
+        return String((0..<int(1...limit)).map { _ in letters[int(0...35)] })
+    }
+    mutating func double(_ range: ClosedRange<Double>) -> Double { Double.random(in: range, using: &random) }
+    mutating func time() -> WallTime { WallTime(milliseconds: Int64(number(upTo: 253_402_300_799_999))) }
+    mutating func epoch() -> Epoch { Epoch(number()) }
+    mutating func node() -> NodeID { NodeID(unchecked: name()) }
+    mutating func app() -> AppName { AppName(unchecked: name()) }
+    mutating func instance() -> InstanceID { InstanceID(unchecked: name(80)) }
+    mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8(int(0...255)) } }
+    mutating func endpoint() -> Endpoint {
+        Endpoint(host: chance() ? "172.30.0.\(int(1...254))" : "fd00::7", port: int(1...65_535))
+    }
+
+    mutating func document(depth: Int = 0) -> JSONValue {
+        switch int(0...(depth > 3 ? 4 : 6)) {
+        case 0: return .null
+        case 1: return .bool(chance())
+        case 2: return .int(Int64(bitPattern: number()))
+        case 3: return .double(double(-1e9...1e9))
+        case 4: return .string(text())
+        case 5: return .array(list { $0.document(depth: depth + 1) })
+        default:
+            let members = list { ($0.name(8), $0.document(depth: depth + 1)) }
+            return .object(Dictionary(members, uniquingKeysWith: { first, _ in first }))
+        }
+    }
+
+    mutating func nodeInfo() -> NodeInfo {
+        NodeInfo(
+            id: node(), role: chance() ? .controller : .worker, host: text(), clusterPort: int(0...65_535),
+            apiURL: text())
+    }
+
+    mutating func routing() -> AppSpec.Routing {
+        AppSpec.Routing(
+            hosts: list { $0.text() }, pathPrefix: "/" + text(),
+            method: [.leastConnections, .ipHash, .random][int(0...2)], listenPort: maybe { $0.int(1...65_535) },
+            maxBodyBytes: Int64(number(upTo: (1 << 53) - 1)), readTimeoutSeconds: int(1...3600))
+    }
+
+    mutating func spec() -> AppSpec {
+        let name = app()
+        return AppSpec(
+            name: name, labels: ["team": text()], kind: chance() ? .http : .worker, image: text(),
+            pullPolicy: chance() ? .always : .never, command: maybe { $0.list { $0.text() } },
+            arguments: maybe { $0.list { $0.text() } }, workingDirectory: maybe { $0.text() },
+            environment: list {
+                .init(name: $0.name(), source: $0.chance() ? .value($0.text()) : .sdk("instance.ip"))
+            },
+            ports: list { .init(containerPort: $0.int(1...65_535), scheme: .tcp, name: $0.maybe { $0.text() }) },
+            resources: .init(cpuMillicores: int(10...16_000), memoryBytes: Int64(int(6 << 20...64 << 30))),
+            security: .init(user: maybe { $0.text() }, allowRoot: chance(), addCapabilities: list { $0.text() }),
+            routing: routing(), termination: .init(drainSeconds: int(0...3600)),
+            rollout: .init(surge: int(0...100)),
+            health: .init(
+                kind: .http, port: maybe { $0.int(1...65_535) }, headers: ["x": text()], body: maybe { $0.text() },
+                expectedStatuses: list { $0.int(200...599) }, initialDelaySeconds: double(0...3600),
+                periodSeconds: double(0.1...3600)),
+            scaling: .init(
+                mode: chance() ? .auto : .manual, maxReplicas: int(1...1000), targetRPS: maybe { $0.double(0...1e6) },
+                maxScaleOutStep: maybe { $0.int(1...1000) },
+                scaleOutPolicies: list { .init(.percent, $0.int(1...1000), periodSeconds: $0.int(1...3600)) }))
+    }
+
+    mutating func status() -> InstanceStatus {
+        InstanceStatus(
+            instance: instance(), app: app(), revision: int(0...1_000_000), node: node(),
+            state: InstanceState.allCases[int(0...(InstanceState.allCases.count - 1))],
+            containerID: maybe { $0.name(64) }, endpoint: maybe { $0.endpoint() }, restarts: int(0...1_000_000),
+            failures: int(0...1000), exitCode: maybe { $0.int(-1...255) }, outOfMemory: chance(), message: text(),
+            startedAt: maybe { $0.time() }, lastProbeAt: maybe { $0.time() }, since: time())
+    }
+
+    mutating func table() -> RoutingTable {
+        RoutingTable(
+            version: RoutingTable.Version(epoch: epoch(), number: number()),
+            routes: list {
+                RoutingTable.Route(
+                    app: $0.app(), routing: $0.routing(),
+                    targets: $0.list {
+                        .init(instance: $0.instance(), endpoint: $0.endpoint(), weight: $0.int(1...100))
+                    })
+            })
+    }
+
+    mutating func sample() -> Sample {
+        var latency = LatencyHistogram()
+        for _ in 0..<int(0...40) { latency.record(microseconds: number(upTo: 1 << 33), count: 1 + number(upTo: 1000)) }
+        let counter: UInt64 = 1 << 32
+        return Sample(
+            app: app(), node: node(), second: Int64(number(upTo: 253_402_300_799)), interval: double(0.001...10),
+            requests: number(upTo: counter), statusClasses: (0..<5).map { _ in number(upTo: counter) },
+            requestSeconds: double(0...1e6), inFlight: number(upTo: counter), latency: latency,
+            instances: list {
+                InstanceSample(
+                    instance: $0.instance(), cpuPercent: $0.maybe { $0.double(0...1600) },
+                    memoryPercent: $0.maybe { $0.double(0...100) }, requests: $0.number(upTo: counter),
+                    errors: $0.number(upTo: counter), inFlight: $0.number(upTo: counter))
+            })
+    }
+
+    mutating func event() -> Event {
+        Event(
+            node: node(), sequence: Int64(number(upTo: UInt64(Int64.max))), time: time(), app: maybe { $0.app() },
+            kindName: name(50), message: text(200), details: document())
+    }
+
+    mutating func decision() -> ScalingDecision {
+        ScalingDecision(
+            node: node(), sequence: Int64(number(upTo: UInt64(Int64.max))), epoch: epoch(), time: time(), app: app(),
+            fromReplicas: int(0...1000), toReplicas: int(0...1000), reason: text(100), triggeredBy: "autoscaler",
+            metrics: document(), explanation: document())
+    }
+
+    mutating func operation() -> Operation {
+        switch int(0...6) {
+        case 0: .register(document: document())
+        case 1: .scale(app(), replicas: int(0...100))
+        case 2: .setPolicy(app(), policy: document())
+        case 3: .simulateMetrics(app(), SimulatedMetrics(rps: double(0...1e6), healthyReplicas: maybe { $0.int(0...9) }))
+        case 4: .events(app: maybe { $0.app() }, limit: int(1...1000))
+        case 5: .stepDown
+        default: .why(app())
+        }
+    }
+
+    mutating func message(of type: MessageType) -> Message {
+        switch type {
+        case .hello:
+            .hello(
+                Hello(
+                    cluster: ClusterID(unchecked: name()), node: nodeInfo(), incarnation: number(),
+                    channel: chance() ? .control : .bulk, features: number(), nonce: chance() ? [] : bytes(32)))
+        case .helloChallenge: .helloChallenge(nonce: bytes(32), proof: bytes(32))
+        case .helloAccepted:
+            .helloAccepted(
+                HelloAccepted(
+                    version: UInt16(int(1...65_535)), node: nodeInfo(), incarnation: number(), features: number()))
+        case .helloProof: .helloProof(bytes(32))
+        case .error: .error(code: ErrorCode(rawValue: UInt16(int(1...65_535))), message: text())
+        case .ping: .ping
+        case .pong: .pong
+        case .heartbeat: .election(.heartbeat(epoch: epoch(), sentAt: number()))
+        case .heartbeatAck: .election(.heartbeatAck(epoch: epoch(), sentAt: number()))
+        case .voteRequest: .election(.voteRequest(round: UInt32(number(upTo: UInt64(UInt32.max)))))
+        case .voteReply:
+            .election(
+                .voteReply(
+                    round: UInt32(number(upTo: UInt64(UInt32.max))), granted: chance(), highestEpoch: epoch()))
+        case .released: .election(.released(epoch: epoch()))
+        case .inventory:
+            .inventory(
+                Inventory(
+                    node: node(), highestEpoch: epoch(), capacityMillicores: int(0...1_000_000),
+                    capacityMemoryBytes: Int64(number(upTo: (1 << 53) - 1)), engineAvailable: chance(),
+                    instances: list { $0.status() }))
+        case .instanceCommand: .instanceCommand(epoch: epoch(), command: command())
+        case .commandAck: .commandAck
+        case .refused: .refused(epoch: epoch())
+        case .instanceStatus: .instanceStatus(status())
+        case .routingTable: .routingTable(table())
+        case .routingAck: .routingAck(RoutingTable.Version(epoch: epoch(), number: number()))
+        case .sampleBatch: .sampleBatch(list { $0.sample() })
+        case .eventBatch: .eventBatch(events: list { $0.event() }, decisions: list { $0.decision() })
+        case .eventAck:
+            .eventAck(eventsUpTo: Int64(number(upTo: 1 << 62)), decisionsUpTo: Int64(number(upTo: 1 << 62)))
+        case .forwardRequest:
+            .forwardRequest(
+                ControlRequest(operation: operation(), idempotencyKey: text(), actor: text()),
+                deadlineMilliseconds: number(upTo: 86_400_000))
+        case .forwardResponse:
+            .forwardResponse(
+                ControlResponse(status: int(200...599), body: document(), retryAfterSeconds: maybe { $0.int(1...9) }))
+        case .logRequest: .logRequest(instance: instance(), tailLines: int(0...100_000))
+        case .logChunk: .logChunk(lines: list(20) { $0.text(200) }, isLast: chance())
+        }
+    }
+
+    mutating func command() -> InstanceCommand {
+        switch int(0...2) {
+        case 0:
+            .run(
+                Assignment(
+                    instance: instance(), revision: int(1...1000), node: node(), spec: spec(), replicas: int(0...1000)))
+        case 1: .stop(instance(), graceSeconds: int(0...600))
+        default: .retry(instance())
+        }
+    }
+}
