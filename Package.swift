@@ -118,7 +118,7 @@ let package = Package(
         shell("MetricsCache", ["CSQLite", "OrchestryModel", "WireProtocol", nioCore, logging]),
         shell(
             "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, logging]),
-        shell("HealthProbes", ["OrchestryModel", asyncHTTPClient, nioCore, nioPosix, logging]),
+        shell("HealthProbes", ["OrchestryModel", nioCore, nioPosix, logging]),
         shell(
             "ProxyControl", ["OrchestryModel", "ProxyConfig", nioCore, nioPosix, logging]),
         shell(
@@ -146,14 +146,14 @@ let package = Package(
         .executableTarget(
             name: "orchestry",
             dependencies: [
-                "OrchestryModel", "NodeConfiguration", "Certificates", argumentParser,
-                asyncHTTPClient, nioCore, nioHTTP1, yams,
+                "OrchestryModel", "Certificates", argumentParser, asyncHTTPClient,
+                nioCore, nioHTTP1, yams,
             ],
             swiftSettings: strict),
 
         // Tests
         tests("OrchestryModelTests", ["OrchestryModel"]),
-        tests("WireProtocolTests", ["WireProtocol", "OrchestryModel", nioCore]),
+        tests("WireProtocolTests", ["WireProtocol", "OrchestryModel", nioCore, nioEmbedded, nioTestUtils]),
         tests("LeadershipTests", ["Leadership", "OrchestryModel"]),
         tests("SimulationTests", ["SimulationKit", "Leadership", "OrchestryModel"]),
         tests("AutoscalingTests", ["Autoscaling", "OrchestryModel"]),
@@ -169,19 +169,21 @@ let package = Package(
             ]),
         tests("PostgresStoreTests", ["PostgresStore", "TestSupport", "OrchestryModel", logging]),
         tests("MetricsCacheTests", ["MetricsCache", "TestSupport", "OrchestryModel", "CSQLite", logging]),
-        tests("DockerEngineTests", ["DockerEngine", "TestSupport", "OrchestryModel", nioCore, nioPosix, logging]),
+        tests(
+            "DockerEngineTests",
+            ["DockerEngine", "OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, logging]),
         tests(
             "HealthProbesTests",
-            ["HealthProbes", "TestSupport", "OrchestryModel", nioCore, nioPosix, nioHTTP1, logging]),
+            ["HealthProbes", "OrchestryModel", nioCore, nioPosix, logging]),
         tests(
             "ProxyControlTests",
             ["ProxyControl", "ProxyConfig", "TestSupport", "OrchestryModel", nioCore, nioPosix, nioHTTP1, logging]),
         tests(
             "RestFacadeTests",
-            ["RestFacade", "OrchestryModel", hummingbird, hummingbirdTesting, httpTypes, nioCore, logging]),
+            ["RestFacade", "OrchestryModel", hummingbird, hummingbirdTesting, httpTypes, nioCore, nioPosix, logging]),
         tests(
             "CommandLineTests",
-            ["RestFacade", "OrchestryModel", "TestSupport", "orchestry", hummingbird, httpTypes, nioCore, logging]),
+            ["RestFacade", "OrchestryModel", "orchestry", hummingbird, httpTypes, nioCore, logging, yams]),
         tests(
             "IntegrationTests",
             [

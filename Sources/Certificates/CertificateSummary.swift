@@ -20,9 +20,10 @@ package struct CertificateSummary: Hashable, Sendable {
             issuer = certificate.issuer.description
             notBefore = certificate.notValidBefore
             notAfter = certificate.notValidAfter
-            dnsNames = try certificate.extensions.subjectAlternativeNames?.compactMap { name in
-                if case .dnsName(let text) = name { text } else { nil }
-            } ?? []
+            dnsNames =
+                try certificate.extensions.subjectAlternativeNames?.compactMap { name in
+                    if case .dnsName(let text) = name { text } else { nil }
+                } ?? []
             if case .isCertificateAuthority? = try certificate.extensions.basicConstraints {
                 isAuthority = true
             } else {

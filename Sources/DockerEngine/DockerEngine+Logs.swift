@@ -7,7 +7,8 @@ extension DockerEngine {
     private static let maximumLogLines = 10_000
     private static let maximumLogBytes = 8 << 20
 
-    /// The last lines a container wrote, oldest first, both streams in the order they were written.
+    /// The last lines a container wrote, oldest first. Each stream is in the order of writing; between the two the engine,
+    /// which reads them separately, may mix up what was written within moments.
     /// - Parameter tail: how many, 1…10,000; fewer come when they are longer than 8 MiB together.
     /// - Throws: `notFound` also for a container that is not this node's.
     package func logs(_ containerID: String, tail: Int) async throws(EngineError) -> [LogLine] {

@@ -2,8 +2,8 @@
 extension AppSpec {
     /// Reads and checks a submitted document.
     ///
-    /// Defaults worth knowing: `scaling` may be left out (1 to 5 instances); an app in `auto` mode whose `scaling` names
-    /// no target metric scales on CPU at 70% of the limit, one that names any scales only on those; without
+    /// Defaults worth knowing: `scaling` may be left out (1 to 5 instances); an app in `auto` mode whose `scaling`
+    /// names no target metric scales on CPU at 70% of the limit, one that names any scales only on those; without
     /// `healthCheck` the primary port must accept TCP connections; with one that names neither `protocol` nor anything
     /// of HTTP, too.
     /// - Returns: the spec, and the document in the original's flat form (`type`, `image`, `ports`, `health`, `labels`,

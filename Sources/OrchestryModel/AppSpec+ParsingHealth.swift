@@ -30,7 +30,8 @@ extension DocumentReader {
         if let container, container.kind == .worker, !hasPort, check["port"] == nil {
             report("healthCheck.port", "is required, as the app has no ports")
         }
-        result.path = text(check, "path", atMost: 2_048, "a path that starts with '/', without spaces", isRequestPath)
+        result.path =
+            text(check, "path", atMost: 2_048, "a path that starts with '/', without spaces", isRequestPath)
             ?? result.path
         result.method = choice(check, "method", [("GET", "GET"), ("POST", "POST")]) ?? result.method
         result.headers = headers(check)

@@ -13,7 +13,8 @@ extension Operation {
         return replicas
     }
 
-    /// The body of `POST /apps/{name}/policy`: `{"policy": {…}}`. The policy's own fields are checked where it is applied.
+    /// The body of `POST /apps/{name}/policy`: `{"policy": {…}}`. The policy's own fields are checked where
+    /// it is applied.
     public static func parsePolicy(_ body: JSONValue) throws(ValidationError) -> JSONValue {
         var reader = DocumentReader()
         var policy: JSONValue?

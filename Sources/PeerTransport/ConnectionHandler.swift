@@ -182,6 +182,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
             case .requestAdmission(let identity): shared.links.onHome { $0.admit(connection, identity) }
             case .establish(let identity): establish(identity, context)
             case .fail(let code, let reason): fail(context, code, reason)
+            case .refused(_, let reason):
+                end(reason)
+                context.close(promise: nil)
             }
         }
     }
@@ -206,7 +209,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     // MARK: Sending
 
     /// Past the queue, for the Hello exchange and for last words.
-    private func writeNow(_ message: Message, _ context: ChannelHandlerContext, promise: EventLoopPromise<Void>? = nil) {
+    private func writeNow(_ message: Message, _ context: ChannelHandlerContext, promise: EventLoopPromise<Void>? = nil)
+    {
         var buffer = context.channel.allocator.buffer(capacity: 256)
         do throws(WireError) {
             try FrameEncoder.encode(message, into: &buffer)

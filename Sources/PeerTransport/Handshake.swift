@@ -32,6 +32,8 @@ package struct Handshake {
         case establish(PeerIdentity)
         /// Say why, and close.
         case fail(ErrorCode, String)
+        /// The peer said why, and closes.
+        case refused(ErrorCode, String)
     }
 
     /// What both sides know about themselves.
@@ -95,7 +97,7 @@ package struct Handshake {
         switch (state, message) {
         case (_, .error(let code, let text)):
             state = .over
-            return [.fail(code, "the peer says \(code): \(text)")]
+            return [.refused(code, "the peer says \(code): \(text)")]
         case (.awaitingHello, .hello(let hello)):
             return receive(hello, certificateNames: certificateNames, nonce: nonce)
         case (.awaitingChallenge(let own), .helloChallenge(let nonce, let proof)):

@@ -85,6 +85,18 @@ public final class PeerTransport: Sendable {
         }
     }
 
+    /// Reads the certificate files again, so that they can be renewed without a restart. New connections use them;
+    /// standing ones go on. Does nothing without TLS or before `start`.
+    /// - Throws: `PeerError.cannotStart` when the files are not usable; the earlier ones stay in use.
+    public func reloadCertificates() async throws {
+        let links = phase.withLock { phase -> LinkTable? in
+            if case .running(let running) = phase { running.links } else { nil }
+        }
+        guard let security = links?.security else { return }
+        try await NIOThreadPool.singleton.runIfActive { try security.reload() }
+        logger.info("Certificates read again")
+    }
+
     /// The port that is listened on; 0 before `start` has returned and after `shutdown`.
     public var boundPort: Int {
         phase.withLock { phase in

@@ -41,7 +41,9 @@ final class RequestTable: Sendable {
     }
 
     func setTimeout(_ timeout: Scheduled<Void>, for id: UInt64) {
-        let kept = state.withLock { $0.pending[id]?.timeout = timeout; return $0.pending[id] != nil }
+        let kept = state.withLock {
+            $0.pending[id]?.timeout = timeout; return $0.pending[id] != nil
+        }
         if !kept { timeout.cancel() }
     }
 

@@ -1,41 +1,63 @@
 import NIOCore
 import NIOSSL
 import OrchestryModel
+import Synchronization
 
-/// Makes the TLS handlers, or none.
-struct TransportSecurity: Sendable {
-    private let server: NIOSSLContext?
-    private let client: NIOSSLContext?
+/// Makes the TLS handlers, or none. Its certificates can be read again while connections stand.
+final class TransportSecurity: Sendable {
+    private struct Contexts: Sendable {
+        var server: NIOSSLContext
+        var client: NIOSSLContext
+    }
+
+    /// Without TLS; nil with it.
     let secret: SharedSecret?
+    private let security: PeerTransportConfiguration.Security
+    /// nil without TLS.
+    private let contexts: Mutex<Contexts?>
 
     /// Reads the files: blocks.
     /// - Throws: `PeerError.cannotStart` with what is wrong with them.
     init(_ security: PeerTransportConfiguration.Security) throws(PeerError) {
+        self.security = security
         switch security {
         case .plain(let text):
             guard let secret = SharedSecret(text) else {
                 throw .cannotStart("the shared secret needs at least \(SharedSecret.minimumBytes) bytes")
             }
             self.secret = secret
-            server = nil
-            client = nil
-        case .mutualTLS(let caPath, let certificatePath, let keyPath):
+            contexts = Mutex(nil)
+        case .mutualTLS:
             secret = nil
-            do {
-                let chain = try NIOSSLCertificate.fromPEMFile(certificatePath).map(NIOSSLCertificateSource.certificate)
-                let key = NIOSSLPrivateKeySource.privateKey(try NIOSSLPrivateKey(file: keyPath, format: .pem))
-                let roots = NIOSSLTrustRoots.certificates(try NIOSSLCertificate.fromPEMFile(caPath))
-                var serverSide = TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: key)
-                var clientSide = TLSConfiguration.makeClientConfiguration()
-                clientSide.certificateChain = chain
-                clientSide.privateKey = key
-                Self.harden(&serverSide, roots)
-                Self.harden(&clientSide, roots)
-                server = try NIOSSLContext(configuration: serverSide)
-                client = try NIOSSLContext(configuration: clientSide)
-            } catch {
-                throw .cannotStart("certificates: \(error) (\(caPath), \(certificatePath), \(keyPath))")
-            }
+            contexts = Mutex(try Self.read(security))
+        }
+    }
+
+    /// Reads the files again: blocks. New connections use what they say now, standing ones go on as they are; after an
+    /// error nothing has changed.
+    func reload() throws(PeerError) {
+        guard secret == nil else { return }
+        let fresh = try Self.read(security)
+        contexts.withLock { $0 = fresh }
+    }
+
+    private static func read(_ security: PeerTransportConfiguration.Security) throws(PeerError) -> Contexts? {
+        guard case .mutualTLS(let caPath, let certificatePath, let keyPath) = security else { return nil }
+        do {
+            let chain = try NIOSSLCertificate.fromPEMFile(certificatePath).map(NIOSSLCertificateSource.certificate)
+            let key = NIOSSLPrivateKeySource.privateKey(try NIOSSLPrivateKey(file: keyPath, format: .pem))
+            let roots = NIOSSLTrustRoots.certificates(try NIOSSLCertificate.fromPEMFile(caPath))
+            var serverSide = TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: key)
+            var clientSide = TLSConfiguration.makeClientConfiguration()
+            clientSide.certificateChain = chain
+            clientSide.privateKey = key
+            harden(&serverSide, roots)
+            harden(&clientSide, roots)
+            return Contexts(
+                server: try NIOSSLContext(configuration: serverSide),
+                client: try NIOSSLContext(configuration: clientSide))
+        } catch {
+            throw .cannotStart("certificates: \(error) (\(caPath), \(certificatePath), \(keyPath))")
         }
     }
 
@@ -49,13 +71,13 @@ struct TransportSecurity: Sendable {
 
     /// Called on the channel's event loop while it is set up.
     func addHandlers(to channel: any Channel, side: Handshake.Side) throws {
+        guard let contexts = contexts.withLock({ $0 }) else { return }
         switch side {
         case .acceptor:
-            guard let server else { return }
-            try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: server))
+            try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: contexts.server))
         case .dialer:
-            guard let client else { return }
-            try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: client, serverHostname: nil))
+            try channel.pipeline.syncOperations.addHandler(
+                NIOSSLClientHandler(context: contexts.client, serverHostname: nil))
         }
     }
 

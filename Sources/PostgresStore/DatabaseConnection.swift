@@ -185,7 +185,9 @@ final class DatabaseConnection {
             parameter.text.map { UnsafePointer(strdup($0)) } ?? nil
         }
         defer { for pointer in texts { free(UnsafeMutablePointer(mutating: pointer)) } }
-        return PQsendQueryParams(handle, statement.sql, Int32(texts.count), nil, texts, nil, nil, 0) == 1
+        // All are declared as text (type 25), so that a parameter used twice has one type; the SQL casts where needed.
+        let types = [Oid](repeating: 25, count: texts.count)
+        return PQsendQueryParams(handle, statement.sql, Int32(texts.count), types, texts, nil, nil, 0) == 1
     }
 
     private func failure() -> StoreError {

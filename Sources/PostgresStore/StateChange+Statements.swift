@@ -219,7 +219,7 @@ extension StateChange {
                 INSERT INTO scaling_decisions (app_name, timestamp, from_replicas, to_replicas, reason, triggered_by,
                     metrics, explanation, node_id, sequence, epoch)
                 SELECT DISTINCT ON (seq) app, to_timestamp(time / 1000.0), source, target, reason, left(trigger, 50),
-                    metrics, explanation, $1, seq, epoch
+                    metrics, explanation, $1::varchar, seq, epoch
                 FROM jsonb_to_recordset($2::jsonb)
                     AS r (seq bigint, time bigint, app text, source integer, target integer, reason text, trigger text,
                         metrics jsonb, explanation jsonb, epoch bigint)

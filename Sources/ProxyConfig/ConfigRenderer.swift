@@ -105,7 +105,8 @@ package struct ConfigRenderer: Sendable {
     }
 
     private func lua(_ http: inout ConfigText) {
-        let slots = min(max(8, layout.workerProcesses * 4), 256)
+        // Workers of several generations live side by side while long requests of the older ones end.
+        let slots = min(max(32, layout.workerProcesses * 8), 512)
         let path = [layout.luaFolder + "/?.lua", layout.luaPackagePath].filter { !$0.isEmpty }.joined(separator: ";")
         http.line(
             "# Lua code \(LuaSources.version)", "lua_package_path \(ConfigText.quoted(path));",

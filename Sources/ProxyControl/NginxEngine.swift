@@ -248,6 +248,8 @@ actor NginxEngine {
         } catch {
             // A nginx that restarts must come up with what was serving.
             if let old { try Files.replace(layout.configPath, old, mode: 0o600) }
+            // After a reload that timed out it may be the new one.
+            self.running?.generation = running.process.generation() ?? running.generation
             throw error
         }
         running.generation = rendered.generation
@@ -264,7 +266,8 @@ actor NginxEngine {
         ticks += 1
         let now = ContinuousClock.now
         if let master = running.master {
-            if Processes.isAlive(master) {
+            // Now and then also whether the pid is still nginx's.
+            if Processes.isAlive(master), !ticks.isMultiple(of: 10) || running.process.runningMaster() == master {
                 if ticks.isMultiple(of: 100) {
                     running.process.rotateErrorLog(master, limit: settings.errorLogLimit)
                 }

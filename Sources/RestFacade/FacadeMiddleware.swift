@@ -5,9 +5,8 @@ import NIOCore
 import OrchestryModel
 
 extension HTTPField.Name {
-    // Literals that are header names.
-    static let requestID = HTTPField.Name("X-Request-Id")!
-    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+    static let requestID = HTTPField.Name("X-Request-Id")!  // A literal that is a header's name.
+    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!  // As above.
 }
 
 /// Around every route, the missing ones too: gives the request its id, turns every error into a problem document, and

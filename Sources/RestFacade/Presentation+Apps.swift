@@ -110,7 +110,8 @@ extension Presentation {
     /// - Parameter leader: who led and has let go.
     package static func steppedDown(_ leader: NodeID, epoch: Epoch) -> JSONValue {
         [
-            "status": "stepped_down", "node_id": .string(leader.rawValue), "term": .int(Int64(clamping: epoch.rawValue)),
+            "status": "stepped_down", "node_id": .string(leader.rawValue),
+            "term": .int(Int64(clamping: epoch.rawValue)),
             "message": .string("Node \(leader) no longer leads; another is elected within a second."),
         ]
     }

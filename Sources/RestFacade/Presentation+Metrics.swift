@@ -43,7 +43,8 @@ extension Presentation {
     /// `GET /apps/{name}/metrics`.
     /// - Parameters:
     ///   - observed: nil when there are no recent metrics; the answer then says so, as the original's does.
-    ///   - factors: observed ÷ target by metric: `rps`, `latency`, `connections`, `cpu`, `memory`; only those configured.
+    ///   - factors: observed ÷ target by metric: `rps`, `latency`, `connections`, `cpu`, `memory`; only those
+    ///     configured.
     ///   - scaleInStablePeriods: evaluations in a row that would have allowed shrinking.
     ///   - history: newest first.
     package static func appMetrics(
@@ -83,7 +84,9 @@ extension Presentation {
     }
 
     /// `100` for 100.0: the original passes on what the document said, mostly whole numbers.
-    private static func whole(_ number: Double) -> JSONValue { Int64(exactly: number).map { .int($0) } ?? JSONValue(number) }
+    private static func whole(_ number: Double) -> JSONValue {
+        Int64(exactly: number).map { .int($0) } ?? JSONValue(number)
+    }
 
     private static func decision(_ decision: ScalingDecision, id: Int64) -> JSONValue {
         [

@@ -9,12 +9,13 @@ package enum Presentation {
     }
 
     /// `GET /events`, newest first as given.
-    package static func events(_ events: [Event]) -> JSONValue {
+    /// - Parameter events: with the ids PostgreSQL gave them, which clients tell them apart by.
+    package static func events(_ events: [(id: Int64, event: Event)]) -> JSONValue {
         [
             "events": .array(
-                events.map { event in
+                events.map { id, event in
                     [
-                        "id": .string("\(event.node)-\(event.sequence)"), "app_name": JSONValue(event.app?.rawValue),
+                        "id": .string(String(id)), "app_name": JSONValue(event.app?.rawValue),
                         "event_type": .string(event.kind), "message": .string(event.message),
                         "timestamp": seconds(event.time), "details": event.details,
                         "node_id": .string(event.node.rawValue), "sequence": .int(event.sequence),

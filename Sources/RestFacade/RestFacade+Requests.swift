@@ -85,7 +85,9 @@ extension RestFacade {
         var app: AppName?
         if let text = request.uri.queryParameters["app"].map(String.init), !text.isEmpty {
             guard let name = AppName(rawValue: text) else {
-                throw ValidationError([Violation("app", "must be an app's name (a DNS label), got \"\(text.prefix(64))\"")])
+                throw ValidationError([
+                    Violation("app", "must be an app's name (a DNS label), got \"\(text.prefix(64))\"")
+                ])
             }
             app = name
         }

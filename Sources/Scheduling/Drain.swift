@@ -3,9 +3,10 @@ import OrchestryModel
 /// The way of one instance out of service, the same for scale-in, rollout, replacement and deletion: out of routing,
 /// acknowledged by every connected node; then no requests in flight anywhere; then `stop`, repeated until it is gone.
 ///
-/// A node that does not acknowledge holds things up for `ackTimeout` + `drainSeconds` at most; one that is
-/// not connected is not waited for, but one that connects before `stop` was sent is: its table may be an old one. Requests are believed to be over only by a report that left its node after
-/// that node had stopped routing: `reportLag` later than its acknowledgement arrived here.
+/// A node that does not acknowledge holds things up for `ackTimeout` + `drainSeconds` at most; one that is not
+/// connected is not waited for, but one that connects before `stop` was sent is: its table may be an old one. Requests
+/// are believed to be over only by a report that left its node after that node had stopped routing: `reportLag` later
+/// than its acknowledgement arrived here.
 struct Drain: Hashable, Sendable {
     let reason: String
     /// For its status.

@@ -93,10 +93,12 @@ extension Reconciler {
         }
     }
 
-    /// A restarted agent had time enough to find a ready instance ready again.
+    /// A restarted agent had time enough to find a ready instance ready again. While its node is silent nothing is
+    /// concluded from that: it counts as it last was.
     private mutating func endHolds(of app: AppRecord) {
         for id in app.instances {
-            guard let held = instances[id]?.held, now >= held.until else { continue }
+            guard let record = instances[id], let held = record.held, now >= held.until else { continue }
+            guard nodes[record.status.node]?.isReporting == true else { continue }
             apply(held.report, to: id, holding: false)
             persist(id)
         }

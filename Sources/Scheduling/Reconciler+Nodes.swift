@@ -134,7 +134,7 @@ extension Reconciler {
     /// An inventory without an instance that should be there.
     private mutating func missing(_ id: InstanceID) {
         guard let record = instances[id] else { return }
-        // Never reported: the command to run it may still be on its way, and is repeated; unless `stop` was sent after it.
+        // Never reported: the command to run it may still be on its way, and is repeated; unless `stop` came after it.
         let lastKnown = record.reportedAt ?? record.drain.flatMap { $0.stopSentAt == nil ? nil : $0.startedAt }
         guard let lastKnown, now >= lastKnown + settings.absenceGrace else { return }
         depart(id)

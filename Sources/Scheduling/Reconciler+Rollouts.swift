@@ -58,10 +58,11 @@ extension Reconciler {
         guard let app = apps[name], let application = app.application else { return }
         let target = rollout.isRevert || rollout.from == rollout.to ? nil : rollout.from
         let reasons = explain(name).joined(separator: "; ")
+        let limit = application.spec.rollout.progressDeadlineSeconds
         let consequence = target.map { "going back to revision \($0)" } ?? "nothing to go back to"
         record(
             .rolloutFailed, name,
-            "Revision \(rollout.to) made no progress for \(application.spec.rollout.progressDeadlineSeconds) s; \(consequence)",
+            "Revision \(rollout.to) made no progress for \(limit) s; \(consequence)",
             [
                 "from": rollout.from.map { JSONValue($0) } ?? .null, "to": JSONValue(rollout.to),
                 "ready": JSONValue(ready), "wanted": JSONValue(app.wanted), "why": .string(reasons),

@@ -5,7 +5,8 @@ import OrchestryModel
 /// ISSTA 2012): with all kinds at once, the calm that some bugs need never comes.
 struct FaultPlan: Sendable {
     enum Kind: Int, CaseIterable, Sendable {
-        case loss, delay, duplicates, isolation, links, redraw, crash, pause, store, storeSlow, rates, handover
+        case loss, delay, duplicates, isolation, links, redraw, crash, pause, store, storeSlow, rates, handover,
+            siege, usurpation
     }
 
     private let kinds: [Kind]
@@ -15,10 +16,11 @@ struct FaultPlan: Sendable {
 
     init(seed: UInt64) {
         var random = SplitMix64(seed: seed)
-        var kinds = Kind.allCases.filter { _ in random.next(below: 100) < 55 }
-        if kinds.isEmpty { kinds = [.crash, .links] }
+        let share = [20, 35, 60][Int(random.next(below: 3))] as Int64
+        var kinds = Kind.allCases.filter { _ in random.next(below: 100) < share }
+        if kinds.isEmpty { kinds = [.crash, .redraw, .storeSlow] }
         self.kinds = kinds
-        interval = [200_000_000, 700_000_000, 2_000_000_000][Int(random.next(below: 3))]
+        interval = [150_000_000, 500_000_000, 1_500_000_000][Int(random.next(below: 3))]
         self.random = random
     }
 
@@ -65,6 +67,31 @@ struct FaultPlan: Sendable {
         case .handover:
             cluster.setFreshness(random.next(below: 3), of: node)
             if chance(40) { cluster.stepDown(node) }
+        case .siege: besiege(node, &cluster)
+        case .usurpation: usurp(&cluster)
+        }
+    }
+
+    /// One node alone with PostgreSQL, or all others alone with it.
+    private mutating func besiege(_ node: Int, _ cluster: inout SimulatedCluster) {
+        let shut: StoreLink = chance(50) ? .silent : .refusing
+        let othersGoOn = chance(50)
+        for other in cluster.voters where other != node {
+            cluster.setLink(from: node, to: other, isCut: chance(85))
+            cluster.setLink(from: other, to: node, isCut: chance(85))
+            cluster.setStoreLink(of: other, othersGoOn ? .open : shut)
+        }
+        cluster.setStoreLink(of: node, othersGoOn ? shut : .open)
+    }
+
+    /// Whoever holds the lease is cut off from the voters; the others hear each other again.
+    private mutating func usurp(_ cluster: inout SimulatedCluster) {
+        guard let holder = cluster.register.row?.leader else { return }
+        for sender in cluster.voters {
+            for receiver in cluster.voters where receiver != sender {
+                let isHolders = cluster.name(of: sender) == holder || cluster.name(of: receiver) == holder
+                cluster.setLink(from: sender, to: receiver, isCut: isHolders && chance(90))
+            }
         }
     }
 

@@ -56,7 +56,8 @@ struct APIClient {
     private func send(
         _ method: HTTPMethod, _ path: String, query: [(String, String)] = [], body: JSONValue? = nil, app: String? = nil
     ) async throws -> JSONValue {
-        let target = path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(Self.escaped($1))" }.joined(separator: "&"))
+        let target =
+            path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(Self.escaped($1))" }.joined(separator: "&"))
         let answer = try await answer(method, target, body: body)
         switch answer.status {
         case 200..<300: return answer.body
@@ -133,7 +134,10 @@ struct APIClient {
             guard status >= 400 else {
                 throw CommandFailure.refused(
                     status: status,
-                    problem: ["title": .string("\(server) does not speak Orchestry's protocol"), "detail": .string("\(error)")])
+                    problem: [
+                        "title": .string("\(server) does not speak Orchestry's protocol"),
+                        "detail": .string("\(error)"),
+                    ])
             }
             // A proxy in between answers in its own way.
             answer = ["title": .string("\(server) answered \(status) \(response.status.reasonPhrase)")]

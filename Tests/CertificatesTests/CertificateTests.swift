@@ -77,12 +77,15 @@ import struct Certificates.CertificateError
             } == .notAnAuthority)
     }
 
-    @Test(arguments: [
-        ("Node", [], .invalidName), ("", [], .invalidName), ("a.b", [], .invalidName), ("-a", [], .invalidName),
-        (String(repeating: "a", count: 64), [], .invalidName), ("a", ["10.0.0"], .invalidAddress),
-        ("a", ["host.example"], .invalidAddress), ("a", ["10.0.0.1", "::1"], nil),
-    ] as [(String, [String], CertificateError.Code?)])
-    func `names and addresses are checked`(_ node: String, _ addresses: [String], _ expected: CertificateError.Code?) throws {
+    @Test(
+        arguments: [
+            ("Node", [], .invalidName), ("", [], .invalidName), ("a.b", [], .invalidName), ("-a", [], .invalidName),
+            (String(repeating: "a", count: 64), [], .invalidName), ("a", ["10.0.0"], .invalidAddress),
+            ("a", ["host.example"], .invalidAddress), ("a", ["10.0.0.1", "::1"], nil),
+        ] as [(String, [String], CertificateError.Code?)])
+    func `names and addresses are checked`(_ node: String, _ addresses: [String], _ expected: CertificateError.Code?)
+        throws
+    {
         let authority = try CertificateAuthority.create(now: now)
         #expect(
             code { () throws(CertificateError) in

@@ -11,7 +11,9 @@ struct CertificateCommandTests {
             #expect(made.output.contains("orchestry certs issue NODE --dir \(dir)"))
             let issued = try await CommandLineRun.run(["certs", "issue", "controller-1", "controller-2", "--dir", dir])
             #expect(issued.exitCode == 0, "\(issued.errors)")
-            for name in ["ca.pem", "ca.key", "controller-1.pem", "controller-1.key", "controller-2.pem", "controller-2.key"] {
+            for name in [
+                "ca.pem", "ca.key", "controller-1.pem", "controller-1.key", "controller-2.pem", "controller-2.key",
+            ] {
                 let attributes = try FileManager.default.attributesOfItem(atPath: "\(dir)/\(name)")
                 let mode = try #require(attributes[.posixPermissions] as? Int)
                 #expect(mode == (name.hasSuffix(".key") ? 0o600 : 0o644), "\(name)")
@@ -34,7 +36,10 @@ struct CertificateCommandTests {
             #expect(without.exitCode == 1)
             #expect(without.errors.contains("orchestry certs init"))
             #expect(try await CommandLineRun.run(["certs", "init", "--dir", dir]).exitCode == 0)
-            for arguments in [["Bad_Name"], ["a", "--address", "nonsense"], ["a", "b", "--address", "10.0.0.1"], ["a", "--days", "0"]] {
+            for arguments in [
+                ["Bad_Name"], ["a", "--address", "nonsense"], ["a", "b", "--address", "10.0.0.1"],
+                ["a", "--days", "0"],
+            ] {
                 let run = try await CommandLineRun.run(["certs", "issue", "--dir", dir] + arguments)
                 #expect(run.exitCode == 2, "\(arguments): \(run.errors)")
             }

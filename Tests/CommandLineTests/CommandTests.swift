@@ -49,7 +49,10 @@ struct CommandTests {
         Row(
             arguments: ["list"], operation: .listApps,
             answer: Presentation.appList([Presentation.appListEntry(application, readyReplicas: 2)]),
-            words: ["NAME  STATUS   READY  WANTED  MODE  REVISION  IMAGE", "web   running  2      3       auto  5         shop:1.4"]),
+            words: [
+                "NAME  STATUS   READY  WANTED  MODE  REVISION  IMAGE",
+                "web   running  2      3       auto  5         shop:1.4",
+            ]),
         Row(arguments: ["list"], operation: .listApps, answer: Presentation.appList([]), words: ["orchestry register"]),
         Row(
             arguments: ["status", "web"], operation: .appStatus(web),
@@ -78,9 +81,12 @@ struct CommandTests {
         Row(
             arguments: ["events", "--app", "web", "--limit", "7"], operation: .events(app: web, limit: 7),
             answer: Presentation.events([
-                Event(
-                    node: instance.node, sequence: 1, time: WallTime(seconds: 1_795_391_963), app: web, kind: .scaled,
-                    message: "1 to 4")
+                (
+                    id: 1,
+                    event: Event(
+                        node: instance.node, sequence: 1, time: WallTime(seconds: 1_795_391_963), app: web,
+                        kind: .scaled, message: "1 to 4")
+                )
             ]), words: ["2026-11-22 23:59:23  web  controller-1  scaled  1 to 4"]),
         Row(
             arguments: ["metrics"], operation: .systemMetrics,
@@ -156,9 +162,12 @@ struct CommandTests {
         func events(_ numbers: [Int64]) -> JSONValue {
             Presentation.events(
                 numbers.map {
-                    Event(
-                        node: NodeID(unchecked: "n"), sequence: $0, time: WallTime(seconds: 1), app: nil, kind: .scaled,
-                        message: "event \($0)")
+                    (
+                        id: $0,
+                        event: Event(
+                            node: NodeID(unchecked: "n"), sequence: $0, time: WallTime(seconds: 1), app: nil,
+                            kind: .scaled, message: "event \($0)")
+                    )
                 })
         }
         let answers = [events([2, 1]), events([3, 2, 1])]

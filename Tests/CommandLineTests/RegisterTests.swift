@@ -36,7 +36,9 @@ struct RegisterTests {
         ControlResponse(body: Presentation.registered(AppName(unchecked: "web"), revision: 1))
     }
 
-    @Test(arguments: [("app.yaml", yaml), ("app.json", document.jsonText()), ("app", yaml), ("-", yaml), ("-", document.jsonText())])
+    @Test(arguments: [
+        ("app.yaml", yaml), ("app.json", document.jsonText()), ("app", yaml), ("-", yaml), ("-", document.jsonText()),
+    ])
     func `a file or standard input, YAML or JSON`(_ name: String, _ content: String) async throws {
         try await FakeServer.run(Self.accept) { server in
             try await CommandLineRun.withFolder { folder in
@@ -71,7 +73,9 @@ struct RegisterTests {
         ("a.yaml", "a: 1\n---\nb: 2\n", "several documents"), ("a.yaml", "", "is empty"),
         ("a.json", "{\"a\":\n x}", "is not JSON: line 2, column 2"), ("a.yaml", "a: *x", "is not YAML"),
     ])
-    func `a file that cannot be read as a document is wrong usage`(_ name: String, _ content: String, _ words: String) async throws {
+    func `a file that cannot be read as a document is wrong usage`(_ name: String, _ content: String, _ words: String)
+        async throws
+    {
         try await CommandLineRun.withFolder { folder in
             let file = folder.appendingPathComponent(name)
             try content.write(to: file, atomically: true, encoding: .utf8)
@@ -84,7 +88,9 @@ struct RegisterTests {
     @Test func `a bomb of aliases is refused`() async throws {
         var text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
         for level in 1...8 {
-            text += "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 10).joined(separator: ", ") + "]\n"
+            text +=
+                "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 10).joined(separator: ", ")
+                + "]\n"
         }
         let run = try await CommandLineRun.run(["register", "-"], input: text)
         #expect(run.exitCode == 2)

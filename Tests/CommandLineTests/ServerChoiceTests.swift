@@ -10,7 +10,8 @@ struct ServerChoiceTests {
     }
 
     @Test(arguments: [
-        ["scale", "web"], ["scale", "web", "many"], ["nonsense"], ["list", "--output", "xml"], ["list", "--timeout", "-1"],
+        ["scale", "web"], ["scale", "web", "many"], ["nonsense"], ["list", "--output", "xml"],
+        ["list", "--timeout", "-1"],
         ["list", "--server", "ftp://x"], ["list", "--server", "http://"], ["list", "--server", "http://x:99999"],
         ["config", "set", "--host", "http://x"], ["config", "set", "--host", "x", "--port", "0"], ["delete", "web"],
     ])
@@ -29,7 +30,9 @@ struct ServerChoiceTests {
         #expect(run.errors == "")
     }
 
-    @Test(arguments: [["status", "nope"], ["up", "nope"], ["delete", "nope", "-f"], ["scale", "nope", "1"], ["why", "No!"]])
+    @Test(arguments: [
+        ["status", "nope"], ["up", "nope"], ["delete", "nope", "-f"], ["scale", "nope", "1"], ["why", "No!"],
+    ])
     func `an app that is not there is 4`(_ arguments: [String]) async throws {
         let missing = ControlResponse(.appNotFound(AppName(unchecked: "nope")))
         try await FakeServer.run({ _, _ in missing }) { server in
@@ -83,7 +86,8 @@ struct ServerChoiceTests {
         try await FakeServer.run({ _, _ in ControlResponse(.noLeader("wait")) }) { unable in
             try await FakeServer.run(Self.fine) { server in
                 let run = try await CommandLineRun.run(
-                    ["list", "--server", "http://127.0.0.1:\(down),\(unable.url), \(server.url)/"], server: "http://unused")
+                    ["list", "--server", "http://127.0.0.1:\(down),\(unable.url), \(server.url)/"],
+                    server: "http://unused")
                 #expect(run.exitCode == 0, "\(run.errors)")
                 #expect(unable.plane.requests.count == 1)
                 #expect(server.plane.requests.count == 1)

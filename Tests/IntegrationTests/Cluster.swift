@@ -59,11 +59,11 @@ final class Cluster: Sendable {
                 id: NodeID(unchecked: "controller-\(number)"), apiPort: freePort(), clusterPort: freePort(),
                 proxyPort: freePort(), folder: folderPath + "/controller-\(number)")
         }
-        try CertificateAuthority.initialize(folder: folderPath + "/certs")
+        let certificates = CertificateFolder(path: folderPath + "/certs")
+        try certificates.initialize()
         database = try postgres.makeDatabase()
         for member in members {
-            try CertificateAuthority.issue(
-                node: member.id.rawValue, addresses: ["127.0.0.1"], folder: folderPath + "/certs")
+            try certificates.issue(node: member.id.rawValue, addresses: ["127.0.0.1"])
             try FileManager.default.createDirectory(atPath: member.folder, withIntermediateDirectories: true)
             try configuration(of: member, database: database).write(
                 toFile: member.folder + "/config.yaml", atomically: true, encoding: .utf8)

@@ -151,7 +151,8 @@ struct AppSpecParsingTests {
 
     @Test(arguments: [
         "nginx", "nginx:1.27", "library/nginx", "ghcr.io/team/app:v1.0_x-y", "localhost:5000/a", "a/b__c/d-e.f",
-        "app@sha256:\(String(repeating: "0a", count: 32))", "host.example:443/a:b@sha256:\(String(repeating: "f", count: 64))",
+        "app@sha256:\(String(repeating: "0a", count: 32))",
+        "host.example:443/a:b@sha256:\(String(repeating: "f", count: 64))",
         "10.0.0.1:5000/app",
     ])
     func `image references`(_ image: String) throws {

@@ -46,7 +46,8 @@ struct AppSpecPropertyTests {
             switch Int.random(in: 0...9, using: &random) {
             case 0: members[key] = nil
             case 1: members[key] = RandomJSON.value(&random, depth: 2)
-            case 2: members[RandomJSON.strings.randomElement(using: &random) ?? ""] = RandomJSON.value(&random, depth: 2)
+            case 2:
+                members[RandomJSON.strings.randomElement(using: &random) ?? ""] = RandomJSON.value(&random, depth: 2)
             default: members[key] = mutated(members[key] ?? .null, &random)
             }
             return .object(members)
@@ -123,7 +124,9 @@ struct AppSpecPropertyTests {
         check((2...3_600).contains(policy.windowSeconds), "window")
         check((0...86_400).contains(policy.cooldownSeconds), "cooldown")
         check((0...3_600).contains(policy.stabilizationWindowSeconds), "stabilization")
-        check([policy.maxScaleOutStep, policy.maxScaleInStep].allSatisfy { $0.map { (1...1_000).contains($0) } ?? true }, "steps")
+        check(
+            [policy.maxScaleOutStep, policy.maxScaleInStep].allSatisfy { $0.map { (1...1_000).contains($0) } ?? true },
+            "steps")
         check((0...0.5).contains(policy.toleranceOut) && (0...0.5).contains(policy.toleranceIn), "tolerance")
         check((0...3_600).contains(policy.warmupSeconds), "warmup")
         let rates = policy.scaleOutPolicies + policy.scaleInPolicies

@@ -95,7 +95,9 @@ struct AppSpecViolationTests {
         Row("spec.rollout.progressDeadlineSeconds", 0, "1 to 86400"),
         Row("scaling", [], "must be an object, got an empty list"), Row("scaling.mode", "off", "auto, manual"),
         Row("scaling.minReplicas", 0, "from 1 to 1000, got 0"), Row("scaling.maxReplicas", 1_001, "1 to 1000"),
-        Row("scaling", ["minReplicas": 5, "maxReplicas": 2], "at least minReplicas (5), got 2", at: "scaling.maxReplicas"),
+        Row(
+            "scaling", ["minReplicas": 5, "maxReplicas": 2], "at least minReplicas (5), got 2",
+            at: "scaling.maxReplicas"),
         Row("scaling.targetRPSPerReplica", 0, "from 0.01 to 1000000, got 0"),
         Row("scaling.maxP95LatencyMs", -1, "got -1"), Row("scaling.maxCPUPercent", 101, "1 to 100"),
         Row(
@@ -118,7 +120,9 @@ struct AppSpecViolationTests {
         Row("healthCheck.body", "x", "only for method POST"), Row("healthCheck.periodSeconds", 0, "0.1 to 3600"),
         Row("healthCheck.timeoutSeconds", 301, "0.05 to 300"), Row("healthCheck.failureThreshold", 0, "1 to 100"),
         Row("healthCheck.initialDelaySeconds", -1, "0 to 3600"),
-        Row("healthCheck.headers", [["name": "A B", "value": ""]], "a header's name", at: "healthCheck.headers[0].name"),
+        Row(
+            "healthCheck.headers", [["name": "A B", "value": ""]], "a header's name",
+            at: "healthCheck.headers[0].name"),
         Row(
             "healthCheck.headers", [["name": "A", "value": "x\r\nB: c"]], "on one line",
             at: "healthCheck.headers[0].value"),
@@ -174,7 +178,8 @@ struct AppSpecViolationTests {
     @Test func `values of the environment are never repeated`() {
         let error = #expect(throws: ValidationError.self) {
             try AppSpec.parse(
-                Fixtures.document.with("spec.environment", [["name": "K", "value": ["hunter2"]], ["name": "L", "value": "hunter2\u{0}"]]))
+                Fixtures.document.with(
+                    "spec.environment", [["name": "K", "value": ["hunter2"]], ["name": "L", "value": "hunter2\u{0}"]]))
         }
         #expect(error?.violations.count == 2)
         #expect(error?.description.contains("hunter2") == false)

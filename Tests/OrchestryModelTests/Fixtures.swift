@@ -106,7 +106,11 @@ extension JSONValue {
         let rest = Array(path.dropFirst())
         switch self {
         case .object(var members):
-            if rest.isEmpty { members[first] = value } else { members[first] = (members[first] ?? [:]).with(rest, value) }
+            if rest.isEmpty {
+                members[first] = value
+            } else {
+                members[first] = (members[first] ?? [:]).with(rest, value)
+            }
             return .object(members)
         case .array(var elements):
             guard let index = Int(first), elements.indices.contains(index) else { return self }

@@ -46,7 +46,9 @@ import WireProtocol
             let controller = try await fixture.started("alpha", security: fixture.certificate("alpha"))
             let worker = try await fixture.started(
                 "zeta", role: .worker, peers: [controller], security: fixture.certificate("zeta"))
-            try await eventually("connected") { controller.isConnected(to: worker) && worker.isConnected(to: controller) }
+            try await eventually("connected") {
+                controller.isConnected(to: worker) && worker.isConnected(to: controller)
+            }
             #expect(controller.recorder.info(of: worker.id)?.role == .worker)
         }
     }
@@ -102,6 +104,38 @@ import WireProtocol
         }
     }
 
+    @Test func `certificates are renewed without a restart`() async throws {
+        try await Fixture.run { fixture in
+            let renewed = CertificateFolder(path: fixture.folder.path + "-renewed")
+            defer { try? FileManager.default.removeItem(atPath: renewed.path) }
+            let b = try await fixture.started("node-b", security: fixture.certificate("node-b"))
+            let a = try await fixture.started("node-a", peers: [b], security: fixture.certificate("node-a"))
+            try await eventually("connected") { a.isConnected(to: b) && b.isConnected(to: a) }
+            let newcomer = try await fixture.started(
+                "node-0", peers: [b], security: fixture.certificate("node-0", in: renewed))
+            try await eventually("refused") { newcomer.log.contain("Can't connect to peer") }
+            #expect(!b.isConnected(to: newcomer))
+            // Broken files change nothing.
+            let files = FileManager.default
+            let certificate = fixture.folder.certificatePath(node: "node-b")
+            try Data("broken".utf8).write(to: URL(fileURLWithPath: certificate))
+            await #expect(throws: PeerError.self) { try await b.transport.reloadCertificates() }
+            // The new authority's files take the old ones' places.
+            _ = try fixture.certificate("node-b", in: renewed)
+            for (new, old) in [
+                (renewed.authorityCertificatePath, fixture.folder.authorityCertificatePath),
+                (renewed.certificatePath(node: "node-b"), certificate),
+                (renewed.keyPath(node: "node-b"), fixture.folder.keyPath(node: "node-b")),
+            ] {
+                try files.removeItem(atPath: old)
+                try files.copyItem(atPath: new, toPath: old)
+            }
+            try await b.transport.reloadCertificates()
+            try await eventually("the newcomer is let in", newcomer.log.all) { b.isConnected(to: newcomer) }
+            #expect(a.recorder.reasons(of: b.id).isEmpty, "standing connections are left alone")
+        }
+    }
+
     @Test func `without TLS the secret decides`() async throws {
         try await Fixture.run { fixture in
             let b = try await fixture.started("node-b")
@@ -126,7 +160,7 @@ import WireProtocol
     @Test func `outgoing connections come from the address the node listens on`() async throws {
         try await Fixture.run { fixture in
             let addresses = AddressCollector()
-            let server = try await ServerBootstrap(group: fixture.group)
+            let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .childChannelInitializer { channel in
                     addresses.add(channel.remoteAddress?.ipAddress ?? "?")
                     return channel.eventLoop.makeSucceededVoidFuture()
@@ -142,7 +176,9 @@ import WireProtocol
         }
     }
 
-    @Test(arguments: [true, false]) func `a peer that restarts is connected again`(_ isDialerRestarted: Bool) async throws {
+    @Test(arguments: [true, false]) func `a peer that restarts is connected again`(_ isDialerRestarted: Bool)
+        async throws
+    {
         try await Fixture.run { fixture in
             let b = try await fixture.started("node-b", security: fixture.certificate("node-b"))
             let a = try await fixture.started("node-a", peers: [b], security: fixture.certificate("node-a"))
@@ -153,7 +189,8 @@ import WireProtocol
             try await eventually("lost") { stays.recorder.reasons(of: goes.id).count == 1 }
             #expect(!stays.transport.send(heartbeat, to: goes.id))
             #expect(stays.recorder.reasons(of: goes.id)[0].contains("shutting-down"))
-            let again = try await isDialerRestarted
+            let again =
+                try await isDialerRestarted
                 ? fixture.started("node-a", peers: [b], security: fixture.certificate("node-a"))
                 : fixture.started("node-b", security: fixture.certificate("node-b"), port: port)
             try await eventually("connected again", stays.log.all) { stays.recorder.connections(of: goes.id) == 2 }

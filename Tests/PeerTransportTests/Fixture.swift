@@ -92,20 +92,16 @@ final class TestNode: Sendable {
 final class Fixture: Sendable {
     static let secret = "a secret of more than sixteen bytes"
     let cluster = ClusterID(unchecked: "test")
-    let group: any EventLoopGroup
     let folder: CertificateFolder
     private let nodes = Mutex<[TestNode]>([])
 
-    init(group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton) {
-        self.group = group
+    init() {
         folder = CertificateFolder(path: FileManager.default.temporaryDirectory.path + "/peers-\(UUID().uuidString)")
     }
 
     /// Runs the test and cleans up, also when it throws.
-    static func run(
-        group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton, _ body: (Fixture) async throws -> Void
-    ) async throws {
-        let fixture = Fixture(group: group)
+    static func run(_ body: (Fixture) async throws -> Void) async throws {
+        let fixture = Fixture()
         do {
             try await body(fixture)
         } catch {
@@ -121,7 +117,8 @@ final class Fixture: Sendable {
     }
 
     /// mTLS with a certificate for `name` (the node itself unless said otherwise) of the fixture's authority.
-    func certificate(_ name: String, in folder: CertificateFolder? = nil) throws -> PeerTransportConfiguration.Security {
+    func certificate(_ name: String, in folder: CertificateFolder? = nil) throws -> PeerTransportConfiguration.Security
+    {
         let folder = folder ?? self.folder
         if !FileManager.default.fileExists(atPath: folder.authorityKeyPath) { try folder.initialize() }
         try folder.issue(node: name)
@@ -134,7 +131,8 @@ final class Fixture: Sendable {
     func make(
         _ name: String, role: NodeInfo.Role = .controller, peers: [TestNode] = [],
         security: PeerTransportConfiguration.Security = .plain(sharedSecret: Fixture.secret), cluster: String = "test",
-        host: String = "127.0.0.1", port: Int = 0, _ change: (inout PeerTransportConfiguration) -> Void = { _ in }
+        host: String = "127.0.0.1", port: Int = 0, group: (any EventLoopGroup)? = nil,
+        _ change: (inout PeerTransportConfiguration) -> Void = { _ in }
     ) -> TestNode {
         var addresses: [NodeID: PeerAddress] = [:]
         for peer in peers { addresses[peer.id] = PeerAddress(host: "127.0.0.1", port: peer.transport.boundPort) }
@@ -144,11 +142,11 @@ final class Fixture: Sendable {
             cluster: ClusterID(unchecked: cluster), listenHost: host, listenPort: port, peers: addresses,
             security: security)
         // Patient, so that a busy machine does not end connections that a test counts on.
-        configuration.timing.silenceLimit = .seconds(20)
-        configuration.timing.helloTimeout = .seconds(10)
+        configuration.timing.silenceLimit = .seconds(60)
+        configuration.timing.helloTimeout = .seconds(60)
         configuration.timing.connectTimeout = .seconds(5)
         change(&configuration)
-        let node = TestNode(configuration, group: group)
+        let node = TestNode(configuration, group: group ?? MultiThreadedEventLoopGroup.singleton)
         nodes.withLock { $0.append(node) }
         return node
     }
@@ -156,32 +154,34 @@ final class Fixture: Sendable {
     func started(
         _ name: String, role: NodeInfo.Role = .controller, peers: [TestNode] = [],
         security: PeerTransportConfiguration.Security = .plain(sharedSecret: Fixture.secret), cluster: String = "test",
-        host: String = "127.0.0.1", port: Int = 0, _ change: (inout PeerTransportConfiguration) -> Void = { _ in }
+        host: String = "127.0.0.1", port: Int = 0, group: (any EventLoopGroup)? = nil,
+        _ change: (inout PeerTransportConfiguration) -> Void = { _ in }
     ) async throws -> TestNode {
         let node = make(
-            name, role: role, peers: peers, security: security, cluster: cluster, host: host, port: port, change)
+            name, role: role, peers: peers, security: security, cluster: cluster, host: host, port: port, group: group,
+            change)
         try await node.start()
         return node
     }
 
     /// Two connected nodes: `node-a` dials `node-b`.
+    /// - Parameter group: of `node-b`.
     func pair(
-        a changeA: (inout PeerTransportConfiguration) -> Void = { _ in },
-        b changeB: (inout PeerTransportConfiguration) -> Void = { _ in }
+        group: (any EventLoopGroup)? = nil, a change: (inout PeerTransportConfiguration) -> Void = { _ in }
     ) async throws -> (a: TestNode, b: TestNode) {
-        let b = try await started("node-b", changeB)
-        let a = try await started("node-a", peers: [b], changeA)
+        let b = try await started("node-b", group: group)
+        let a = try await started("node-a", peers: [b], change)
         try await eventually("connected") { a.isConnected(to: b) && b.recorder.connections(of: a.id) == 1 }
         return (a, b)
     }
 }
 
-/// Waits for a condition; the test fails after 30 s.
+/// Waits for a condition; the test fails after 60 s.
 func eventually(
     _ what: String, _ detail: @autoclosure () -> String = "", location: SourceLocation = #_sourceLocation,
     _ condition: () -> Bool
 ) async throws {
-    let end = ContinuousClock.now + .seconds(30)
+    let end = ContinuousClock.now + .seconds(60)
     while !condition() {
         try #require(ContinuousClock.now < end, "not in time: \(what) \(detail())", sourceLocation: location)
         try await Task.sleep(for: .milliseconds(5))

@@ -26,8 +26,11 @@ import WireProtocol
 
     /// The code of the one step that ends the exchange.
     private func failure(_ steps: [Handshake.Step]) -> ErrorCode? {
-        guard steps.count == 1, case .fail(let code, _)? = steps.first else { return nil }
-        return code
+        guard steps.count == 1 else { return nil }
+        return switch steps[0] {
+        case .fail(let code, _), .refused(let code, _): code
+        default: nil
+        }
     }
 
     @Test func `with certificates two messages are enough`() throws {
@@ -37,7 +40,9 @@ import WireProtocol
         guard case .send(let hello)? = dialer.begin(nonce: nonce).first else { throw PeerError.timedOut }
         let identity = PeerIdentity(node: local("node-a").me, incarnation: 5, channel: .bulk, version: 1)
         #expect(
-            acceptor.receive(hello, certificateNames: ["other", "node-a"], nonce: nonce) == [.requestAdmission(identity)])
+            acceptor.receive(hello, certificateNames: ["other", "node-a"], nonce: nonce) == [
+                .requestAdmission(identity)
+            ])
         let steps = acceptor.admitted()
         #expect(steps.last == .establish(identity))
         guard case .send(let accepted)? = steps.first else { throw PeerError.timedOut }
@@ -61,7 +66,8 @@ import WireProtocol
         if case .helloChallenge(_, let reflected) = challenge {
             var other = acceptor
             #expect(
-                failure(other.receive(.helloProof(reflected), certificateNames: nil, nonce: fresh)) == .notAuthenticated)
+                failure(other.receive(.helloProof(reflected), certificateNames: nil, nonce: fresh)) == .notAuthenticated
+            )
         }
         var later = Handshake(side: .acceptor, local: local("node-b", secret: secret))
         _ = later.begin(nonce: nonce)
@@ -102,7 +108,7 @@ import WireProtocol
             (accepted("node-b", version: 2), ["node-b"], .noCommonVersion),
             (hello("node-b"), ["node-b"], .unexpectedMessage),
             (.helloChallenge(nonce: nonce, proof: nonce), ["node-b"], .unexpectedMessage),
-            (.error(code: .clusterMismatch, message: "no"), ["node-b"], .clusterMismatch),
+            (.error(code: .shuttingDown, message: "bye"), ["node-b"], .shuttingDown),
         ]
         for (message, names, code) in rows {
             var dialer = Handshake(side: .dialer(b, .control), local: local("node-a"))

@@ -9,7 +9,8 @@ import WireProtocol
 @Suite struct MisbehaviourTests {
     @Test(arguments: [true, false]) func `garbage on the port closes the connection`(_ isTLS: Bool) async throws {
         try await Fixture.run { fixture in
-            let node = try await isTLS
+            let node =
+                try await isTLS
                 ? fixture.started("node-b", security: fixture.certificate("node-b")) : fixture.started("node-b")
             var random = SystemRandomNumberGenerator()
             let noise = (0..<4096).map { _ in UInt8.random(in: 0...255, using: &random) }
@@ -22,7 +23,8 @@ import WireProtocol
                 node.log.count("Incoming connection ended before it was accepted") == 3
             }
             #expect(node.recorder.seen.isEmpty)
-            let good = try await isTLS
+            let good =
+                try await isTLS
                 ? fixture.started("node-a", peers: [node], security: fixture.certificate("node-a"))
                 : fixture.started("node-a", peers: [node])
             try await eventually("a good peer connects") { node.isConnected(to: good) }
@@ -86,7 +88,8 @@ import WireProtocol
 
     @Test(arguments: [
         (ChannelKind.bulk, Message.election(.heartbeat(epoch: Epoch(1), sentAt: 1)), ErrorCode.unexpectedMessage),
-        (.control, .sampleBatch([]), .unexpectedMessage), (.control, .helloProof(Array(repeating: 0, count: 32)), .unexpectedMessage),
+        (.control, .sampleBatch([]), .unexpectedMessage),
+        (.control, .helloProof(Array(repeating: 0, count: 32)), .unexpectedMessage),
     ])
     func `a message on the wrong channel ends the connection`(
         _ channel: ChannelKind, _ message: Message, _ code: ErrorCode
@@ -142,8 +145,11 @@ import WireProtocol
             try await control.send(vote)
             try await eventually("the vote") { node.recorder.messages.last == vote }
             #expect(!node.recorder.messages.contains(.commandAck))
-            #expect(node.transport.send(.election(.voteReply(round: 3, granted: true, highestEpoch: Epoch(1))), to: peer))
-            #expect(!node.transport.send(.instanceCommand(epoch: Epoch(1), command: .retry(InstanceID(unchecked: "a"))), to: peer))
+            #expect(
+                node.transport.send(.election(.voteReply(round: 3, granted: true, highestEpoch: Epoch(1))), to: peer))
+            #expect(
+                !node.transport.send(
+                    .instanceCommand(epoch: Epoch(1), command: .retry(InstanceID(unchecked: "a"))), to: peer))
             #expect(try await control.next { $0.type == .voteReply } != nil)
         }
     }
@@ -183,11 +189,13 @@ import WireProtocol
             let peer = NodeID(unchecked: "node-a")
             // The first process is gone without a word: its connections neither answer nor end.
             let old = try await (RawPeer(port: node.transport.boundPort), RawPeer(port: node.transport.boundPort))
-            #expect(try await old.0.introduce("node-a", to: node, channel: .control, incarnation: 1)?.isAccepted == true)
+            #expect(
+                try await old.0.introduce("node-a", to: node, channel: .control, incarnation: 1)?.isAccepted == true)
             #expect(try await old.1.introduce("node-a", to: node, channel: .bulk, incarnation: 1)?.isAccepted == true)
             try await eventually("connected") { node.recorder.connections(of: peer) == 1 }
             let new = try await (RawPeer(port: node.transport.boundPort), RawPeer(port: node.transport.boundPort))
-            #expect(try await new.0.introduce("node-a", to: node, channel: .control, incarnation: 2)?.isAccepted == true)
+            #expect(
+                try await new.0.introduce("node-a", to: node, channel: .control, incarnation: 2)?.isAccepted == true)
             #expect(try await new.1.introduce("node-a", to: node, channel: .bulk, incarnation: 2)?.isAccepted == true)
             try await eventually("connected again") { node.recorder.connections(of: peer) == 2 }
             try await eventually("the old ones are closed") { old.0.isClosed && old.1.isClosed }
@@ -195,7 +203,8 @@ import WireProtocol
             #expect(!new.0.isClosed && !new.1.isClosed)
             // The same process connecting once more is believed at once.
             let third = try await RawPeer(port: node.transport.boundPort)
-            #expect(try await third.introduce("node-a", to: node, channel: .control, incarnation: 2)?.isAccepted == true)
+            #expect(
+                try await third.introduce("node-a", to: node, channel: .control, incarnation: 2)?.isAccepted == true)
             try await eventually("replaced") { node.recorder.connections(of: peer) == 3 && new.0.isClosed }
             #expect(!new.1.isClosed)
         }

@@ -52,14 +52,15 @@ import WireProtocol
 
     @Test func `a peer that does not read costs samples, not memory and not heartbeats`() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 4)
-        try await Fixture.run(group: group) { fixture in
-            let (a, b) = try await fixture.pair(
-                a: {
-                    $0.sampleQueueBytes = 1000
-                    $0.bulkQueueBytes = 16 << 20
-                })
+        let gate = DispatchSemaphore(value: 0)
+        try await Fixture.run { fixture in
+            // Of its own, since the event loop of its bulk connection is going to stand still.
+            let (a, b) = try await fixture.pair(group: group) {
+                $0.sampleQueueBytes = 1000
+                $0.bulkQueueBytes = 16 << 20
+            }
+            defer { gate.signal() }
             // The receiving event loop stands still, as if the process could not keep up.
-            let gate = DispatchSemaphore(value: 0)
             b.recorder.react { message, _, _ in
                 if case .logChunk(lines: ["stop"], _) = message { gate.wait() }
             }

@@ -15,7 +15,8 @@ import WireProtocol
                 let transport = node.transport
                 node.recorder.react { message, correlation, from in
                     switch message {
-                    case .instanceCommand: transport.reply(.refused(epoch: Epoch(9)), to: from, correlation: correlation)
+                    case .instanceCommand:
+                        transport.reply(.refused(epoch: Epoch(9)), to: from, correlation: correlation)
                     case .logRequest:
                         for chunk in Message.logChunks(of: ["one", "two", "three"], chunkBytes: 1) {
                             transport.reply(chunk, to: from, correlation: correlation)

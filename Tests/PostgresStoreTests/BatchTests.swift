@@ -50,9 +50,7 @@ struct BatchTests {
         let fixture = try await Fixture(operationTimeout: .seconds(1))
         let epoch = try await fixture.lead(alice)
         let session = try fixture.session("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(2); COMMIT;")
-        let isLocked = try await eventually {
-            try fixture.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
-        }
+        let isLocked = try await eventually { try fixture.isSleeping }
         try #require(isLocked)
         let error = await failure { () throws(StoreError) in
             try await fixture.store.write([.appendEvents(node: alice, events(1...5))], epoch: epoch, leader: alice)
@@ -112,9 +110,7 @@ struct BatchTests {
         let epoch = try await fixture.lead(alice)
         let session = try fixture.session(
             "BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600); COMMIT;")
-        let isLocked = try await eventually {
-            try fixture.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
-        }
+        let isLocked = try await eventually { try fixture.isSleeping }
         try #require(isLocked)
         async let attempt = failure { () throws(StoreError) in
             try await fixture.store.write([.appendEvents(node: alice, events(1...5))], epoch: epoch, leader: alice)
@@ -131,7 +127,11 @@ struct BatchTests {
             Issue.record("expected it to be certain")
             return
         }
-        try fixture.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        try fixture.sql(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE wait_event = 'PgSleep' AND datname = current_database()
+            """)
         session.wait()
         #expect(try sequences(fixture) == [])
     }

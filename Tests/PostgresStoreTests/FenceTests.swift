@@ -62,9 +62,7 @@ struct FenceTests {
             BEGIN; SELECT orchestry_fence('alice', \(epoch));
             INSERT INTO settings VALUES ('k', '1', NOW(), 'alice'); SELECT pg_sleep(2); COMMIT;
             """)
-        let isRunning = try await eventually {
-            try fixture.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
-        }
+        let isRunning = try await eventually { try fixture.isSleeping }
         try #require(isRunning)
         let (leader, candidate) = (fixture.lease(alice), fixture.lease(bob))
         defer {
@@ -85,9 +83,7 @@ struct FenceTests {
         let epoch = try await fixture.lead(alice)
         let session = try fixture.session(
             "BEGIN; UPDATE leader_lease SET epoch = epoch + 1, leader_id = 'bob'; SELECT pg_sleep(1); COMMIT;")
-        let isRunning = try await eventually {
-            try fixture.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
-        }
+        let isRunning = try await eventually { try fixture.isSleeping }
         try #require(isRunning)
         let error = await failure { () throws(StoreError) in
             try await fixture.store.write([Self.node("late")], epoch: epoch, leader: alice)
@@ -115,7 +111,7 @@ struct FenceTests {
             try fixture.sql(
                 """
                 SELECT count(*) FROM pg_stat_activity
-                WHERE application_name = 'frozen' AND state = 'idle in transaction' AND query LIKE 'INSERT%'
+                WHERE datname = current_database() AND application_name = 'frozen' AND state = 'idle in transaction' AND query LIKE 'INSERT%'
                 """) == "1"
         }
         try #require(isFrozen)

@@ -55,6 +55,16 @@ final class Fixture: Sendable {
     @discardableResult
     func sql(_ text: String) throws -> String { try server.query(text, on: connectionString) }
 
+    /// Whether a session of this database is in `pg_sleep`.
+    var isSleeping: Bool {
+        get throws {
+            try sql(
+                """
+                SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()
+                """) == "1"
+        }
+    }
+
     /// A `psql` that runs a script, in which `\! command` runs a shell's.
     func session(_ script: String) throws -> ChildProcess {
         try ChildProcess(

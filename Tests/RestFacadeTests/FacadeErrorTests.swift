@@ -32,7 +32,8 @@ struct FacadeErrorTests {
         Row(.get, "/api/v1/apps", 404, "nothing"), Row(.get, "/apps//status", 405, "it takes DELETE"),
         Row(.put, "/apps", 405, "it takes GET, HEAD"), Row(.get, "/apps/x", 405, "it takes DELETE"),
         Row(.get, "/apps/register", 405, "it takes POST"), Row(.options, "/apps", 405, "it takes GET, HEAD"),
-        Row(.get, "/apps/No_App/status", 404, "App No_App not found"), Row(.post, "/apps/UP/up", 404, "App UP not found"),
+        Row(.get, "/apps/No_App/status", 404, "App No_App not found"),
+        Row(.post, "/apps/UP/up", 404, "App UP not found"),
         Row(.get, "/apps/..%2f/status", 404, "not found"),
         Row(.post, "/apps/register", "{\"replicas\":", 400, "line 1, column 13"),
         Row(.post, "/apps/register", "metadata:\n  name: web\n", 400, "not JSON: line 1, column 1"),
@@ -40,12 +41,15 @@ struct FacadeErrorTests {
         Row(.post, "/apps/register", "{\"a\": 1}", 422, "metadata is required"),
         Row(.post, "/apps/register", "[]", 422, "must be an object"),
         Row(.post, "/apps/web/scale", "{\"replicas\":", 400, "line 1, column 13"),
-        Row(.post, "/apps/web/scale", "{\"replicas\": 101}", 422, "replicas must be a whole number from 0 to 100, got 101"),
+        Row(
+            .post, "/apps/web/scale", "{\"replicas\": 101}", 422,
+            "replicas must be a whole number from 0 to 100, got 101"),
         Row(.post, "/apps/web/scale", "{\"replicas\": -1}", 422, "got -1"),
         Row(.post, "/apps/web/scale", "{\"replicas\": 2.5}", 422, "got 2.5"),
         Row(.post, "/apps/web/scale", "{\"replicas\": 1e400}", 400, "too large"),
         Row(.post, "/apps/web/scale", "{}", 422, "replicas is required"),
-        Row(.post, "/apps/web/scale", "[]", 422, "must be an object"), Row(.post, "/apps/web/scale", nil, 422, "got none"),
+        Row(.post, "/apps/web/scale", "[]", 422, "must be an object"),
+        Row(.post, "/apps/web/scale", nil, 422, "got none"),
         Row(.post, "/apps/web/policy", "{}", 422, "policy is required"),
         Row(.post, "/apps/web/policy", "{\"policy\": 5}", 422, "got 5"),
         Row(.post, "/apps/web/simulateMetrics", "{\"rps\": \"x\"}", 422, "rps must be a number"),
@@ -70,7 +74,10 @@ struct FacadeErrorTests {
     @Test func `every violation is listed`() async throws {
         let answer = try await FacadeUnderTest().ask(
             .post, "/apps/register",
-            ["metadata": ["name": "Bad"], "spec": ["type": "http", "image": "web", "prots": []], "scaling": ["mode": 1]])
+            [
+                "metadata": ["name": "Bad"], "spec": ["type": "http", "image": "web", "prots": []],
+                "scaling": ["mode": 1],
+            ])
         let fields = answer.body["violations"]?.arrayValue?.compactMap { $0["field"]?.stringValue }
         #expect(Set(fields ?? []) == ["metadata.name", "spec.prots", "spec.ports", "scaling.mode"])
         #expect(answer.body["violations"]?.arrayValue?.allSatisfy { $0["rule"]?.stringValue?.isEmpty == false } == true)
@@ -111,7 +118,8 @@ struct FacadeErrorTests {
         let answer = try await test.ask(.post, "/apps/register", text: text)
         #expect(answer.status == 413)
         #expect(answer.body["detail"]?.stringValue?.contains("1000 bytes") == true)
-        let within = try await test.ask(.post, "/apps/web/scale", text: "{\"replicas\": 1}" + String(repeating: " ", count: 900))
+        let within = try await test.ask(
+            .post, "/apps/web/scale", text: "{\"replicas\": 1}" + String(repeating: " ", count: 900))
         #expect(within.status == 200)
     }
 

@@ -72,7 +72,8 @@ struct FacadeRouteTests {
     static let rows = [
         Row(.post, "/apps/register", Samples.document, .register(document: Samples.document)),
         Row(.post, "/apps/web/up", .start(web)), Row(.post, "/apps/web/down", .stop(web)),
-        Row(.delete, "/apps/web", .delete(web)), Row(.post, "/apps/web/scale", ["replicas": 3], .scale(web, replicas: 3)),
+        Row(.delete, "/apps/web", .delete(web)),
+        Row(.post, "/apps/web/scale", ["replicas": 3], .scale(web, replicas: 3)),
         Row(.post, "/apps/web/scale", ["replicas": "100"], .scale(web, replicas: 100)),
         Row(.post, "/apps/web/policy", ["policy": ["maxReplicas": 4]], .setPolicy(web, policy: ["maxReplicas": 4])),
         Row(
@@ -138,17 +139,19 @@ struct FacadeRouteTests {
         #expect(try await test.ask(.get, "/cluster/health").body["status"] == "degraded")
     }
 
-    @Test(arguments: [
-        (nil, false), ("*/*", false), ("application/json", false), ("text/plain", true),
-        ("application/json, text/plain, */*", false), ("text/plain;q=0.5, application/json;q=0.4", true),
-        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1", true),
-    ] as [(String?, Bool)])
+    @Test(
+        arguments: [
+            (nil, false), ("*/*", false), ("application/json", false), ("text/plain", true),
+            ("application/json, text/plain, */*", false), ("text/plain;q=0.5, application/json;q=0.4", true),
+            ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1", true),
+        ] as [(String?, Bool)])
     func `metrics are JSON or Prometheus' text`(_ accept: String?, _ isText: Bool) async throws {
         let answer = try await FacadeUnderTest().ask(
             .get, "/metrics", headers: accept.map { [.accept: $0] } ?? [:])
         #expect(answer.status == 200)
         #expect(answer.text.hasPrefix("# TYPE up") == isText)
-        #expect(answer.headers[.contentType]?.hasPrefix(isText ? "text/plain; version=0.0.4" : "application/json") == true)
+        #expect(
+            answer.headers[.contentType]?.hasPrefix(isText ? "text/plain; version=0.0.4" : "application/json") == true)
     }
 
     @Test func `the Prometheus route is always text`() async throws {
@@ -180,7 +183,6 @@ struct FacadeRouteTests {
 }
 
 enum FacadeHeaders {
-    // Literals that are header names.
-    static let requestID = HTTPField.Name("X-Request-Id")!
-    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+    static let requestID = HTTPField.Name("X-Request-Id")!  // A literal that is a header's name.
+    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!  // As above.
 }

@@ -61,7 +61,8 @@ struct OpenAPITests {
         let schemas = try #require(document["components"]?["schemas"])
         func probe(_ schema: String, _ wrap: (JSONValue) -> JSONValue) throws {
             let names = try #require(schemas[schema]?["properties"]?.objectValue).keys
-            let section = JSONValue.object(Dictionary(uniqueKeysWithValues: names.map { ($0, JSONValue.object(["?": 1])) }))
+            let section = JSONValue.object(
+                Dictionary(uniqueKeysWithValues: names.map { ($0, JSONValue.object(["?": 1])) }))
             let error = #expect(throws: ValidationError.self) { try AppSpec.parse(wrap(section)) }
             let unknown = error?.violations.filter { $0.rule.contains("not a known field") && !$0.field.hasSuffix("?") }
             #expect(unknown?.isEmpty == true, "\(String(describing: unknown))")

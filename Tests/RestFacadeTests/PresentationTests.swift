@@ -115,9 +115,9 @@ struct PresentationTests {
         #expect(answer["logs"]?.arrayValue?.first?["container"] == "4e8553070854")
         let event = Event(
             node: Samples.node(1).id, sequence: 9, time: WallTime(seconds: 5), app: web, kind: .scaled, message: "m")
-        let shown = Presentation.events([event])["events"]?.arrayValue?.first
+        let shown = Presentation.events([(id: 42, event: event)])["events"]?.arrayValue?.first
         #expect(shown?["event_type"] == "scaled")
-        #expect(shown?["id"] == "controller-1-9")
+        #expect(shown?["id"] == "42")
         #expect(shown?["timestamp"] == 5.0)
     }
 

@@ -4,7 +4,9 @@ import NIOPosix
 /// HTTP by hand, for requests no well-behaved client sends.
 enum RawConnection {
     /// Sends `head`, `count` times `chunk`, `tail`; returns what came back until the answer's first part was read.
-    static func exchange(port: Int, head: String, chunk: String = "", count: Int = 0, tail: String = "") async throws -> String {
+    static func exchange(port: Int, head: String, chunk: String = "", count: Int = 0, tail: String = "") async throws
+        -> String
+    {
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .connect(host: "localhost", port: port) { channel in
                 channel.eventLoop.makeCompletedFuture {

@@ -101,7 +101,8 @@ struct Checker {
             expected.formUnion(instances.map(\.instance))
             if instances.count != application.replicas || instances.contains(where: { $0.state != .ready }) {
                 found.append(
-                    "\(name): wanted \(application.replicas), has \(instances.map { "\($0.instance) \($0.state.label)" })"
+                    "\(name): wanted \(application.replicas), has "
+                        + "\(instances.map { "\($0.instance) \($0.state.label)" })"
                 )
             }
             if instances.contains(where: { $0.revision != application.revision }) {

@@ -291,6 +291,18 @@ import Testing
         #expect(!bench.targets("web").contains(one.instance), "it had time enough")
     }
 
+    @Test func `an agent that falls silent while it probes anew is given until it is back`() throws {
+        var bench = running(2)
+        let one = try #require(bench.instances("web").first)
+        bench.report(one.instance, .starting)
+        bench.send(.nodeDisconnected(one.node))
+        bench.send(.tick, after: 15)
+        #expect(bench.targets("web").contains(one.instance), "silent: it counts as it last was")
+        bench.send(.nodeConnected(one.node))
+        bench.inventory(one.node)
+        #expect(!bench.targets("web").contains(one.instance), "it is back, and still not ready")
+    }
+
     @Test func `stopped keeps its route without targets, deleted loses it after the drain`() {
         var bench = running(2)
         bench.acknowledge()

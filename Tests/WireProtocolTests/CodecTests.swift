@@ -85,7 +85,10 @@ import WireProtocol
             (RoutingTable.Target(instance: maker.instance(), endpoint: maker.endpoint()), 3),
             (maker.sample(), 10), (InstanceSample(instance: maker.instance()), 6), (maker.event(), 7),
             (maker.decision(), 11), (maker.endpoint(), 2),
-            (Assignment(instance: maker.instance(), revision: 1, node: maker.node(), spec: maker.spec(), replicas: 1), 5),
+            (
+                Assignment(
+                    instance: maker.instance(), revision: 1, node: maker.node(), spec: maker.spec(), replicas: 1), 5
+            ),
             (
                 Inventory(
                     node: maker.node(), highestEpoch: .none, capacityMillicores: 1, capacityMemoryBytes: 1,
@@ -93,7 +96,8 @@ import WireProtocol
             ),
         ]
         for (value, count) in expected {
-            #expect(Mirror(reflecting: value).children.count == count, "\(type(of: value)) changed: see ByteBuffer+*.swift")
+            #expect(
+                Mirror(reflecting: value).children.count == count, "\(type(of: value)) changed: see ByteBuffer+*.swift")
         }
     }
 
@@ -148,9 +152,11 @@ import WireProtocol
         #expect(joined == lines)
     }
 
-    @Test(arguments: [
-        (1...1, 1...1, 1), (1...9, 1...1, 1), (2...3, 1...1, nil), (1...2, 2...3, 2), (1...3, 2...5, 3), (4...5, 1...3, nil),
-    ] as [(ClosedRange<UInt16>, ClosedRange<UInt16>, UInt16?)])
+    @Test(
+        arguments: [
+            (1...1, 1...1, 1), (1...9, 1...1, 1), (2...3, 1...1, nil), (1...2, 2...3, 2), (1...3, 2...5, 3),
+            (4...5, 1...3, nil),
+        ] as [(ClosedRange<UInt16>, ClosedRange<UInt16>, UInt16?)])
     func `the highest common version is spoken`(
         _ peer: ClosedRange<UInt16>, _ own: ClosedRange<UInt16>, _ expected: UInt16?
     ) {

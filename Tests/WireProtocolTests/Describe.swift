@@ -19,7 +19,8 @@ func describe(_ value: Any) -> String {
     case let value as Double: return String(describing: value)
     case let value as Bool: return String(describing: value)
     case let value as [String: String]:
-        return "{" + value.sorted { $0.key < $1.key }.map { quoted($0) + ": " + quoted($1) }.joined(separator: ", ") + "}"
+        return "{" + value.sorted { $0.key < $1.key }.map { quoted($0) + ": " + quoted($1) }.joined(separator: ", ")
+            + "}"
     default: break
     }
     let mirror = Mirror(reflecting: value)

@@ -84,9 +84,12 @@ import WireProtocol
             for round in 0..<200 {
                 var bytes = vector.bytes
                 switch round % 3 {
-                case 0: bytes[Int.random(in: bytes.indices, using: &random)] ^= 1 << UInt8.random(in: 0...7, using: &random)
+                case 0:
+                    bytes[Int.random(in: bytes.indices, using: &random)] ^= 1 << UInt8.random(in: 0...7, using: &random)
                 case 1: bytes.removeLast(Int.random(in: 0..<bytes.count, using: &random))
-                default: bytes.insert(.random(in: 0...255, using: &random), at: Int.random(in: bytes.indices, using: &random))
+                default:
+                    bytes.insert(
+                        .random(in: 0...255, using: &random), at: Int.random(in: bytes.indices, using: &random))
                 }
                 check(ByteBuffer(bytes: bytes), "\(vector.name), round \(round)")
             }

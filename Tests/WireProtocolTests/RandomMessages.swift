@@ -154,7 +154,8 @@ struct MessageMaker {
         case 0: .register(document: document())
         case 1: .scale(app(), replicas: int(0...100))
         case 2: .setPolicy(app(), policy: document())
-        case 3: .simulateMetrics(app(), SimulatedMetrics(rps: double(0...1e6), healthyReplicas: maybe { $0.int(0...9) }))
+        case 3:
+            .simulateMetrics(app(), SimulatedMetrics(rps: double(0...1e6), healthyReplicas: maybe { $0.int(0...9) }))
         case 4: .events(app: maybe { $0.app() }, limit: int(1...1000))
         case 5: .stepDown
         default: .why(app())

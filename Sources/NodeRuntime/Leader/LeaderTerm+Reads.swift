@@ -42,7 +42,7 @@ extension LeaderTerm {
         case .appLogs(let name, let lines): return try await logs(of: try application(name), lines: lines)
         case .events(let app, let limit):
             return ControlResponse(
-                body: Presentation.events(try await surroundings.store.events(app: app, limit: limit).map(\.event)))
+                body: Presentation.events(try await surroundings.store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
         case .systemMetrics: return await systemMetrics()
         case .why(let name): return why(try application(name))
         default: preconditionFailure("read a write: \(operation)")  // `perform` sends writes elsewhere.

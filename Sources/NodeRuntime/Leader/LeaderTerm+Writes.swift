@@ -331,7 +331,9 @@ extension LeaderTerm {
             return (events.last?.sequence ?? 0, decisions.last?.sequence ?? 0)
         } catch {
             if error.isFenced { surroundings.fenced(epoch) }
-            logger.debug("Events are not stored yet", metadata: ["node": "\(node)", "error": "\(error)"])
+            logger.log(
+                level: error.isRetryable ? .debug : .error, "Events are not stored yet; their outbox keeps them",
+                metadata: ["from": "\(node)", "error": "\(error)"])
             return nil
         }
     }

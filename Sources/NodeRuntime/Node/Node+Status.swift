@@ -91,7 +91,7 @@ extension Node {
             case .events(let app, let limit):
                 return ControlResponse(
                     body: Presentation.events(
-                        try await store.events(app: app, limit: limit).map(\.event)))
+                        try await store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
             default: return nil
             }
         } catch {

@@ -27,7 +27,8 @@ local apps = {}
 local records, pool, pooled = {}, {}, 0
 
 local function request_key()
-    return tonumber(cast("uintptr_t", get_request()))
+    local key = tonumber(cast("uintptr_t", get_request()))
+    return key
 end
 
 -- In the master, at start and at each reload, before the workers are forked.
@@ -102,10 +103,20 @@ local function current(name)
 end
 
 local function in_flight(place)
-    local total, at = 0, first + place + 2
-    for _ = 1, cells[1] do
-        total = total + cells[at]
-        at = at + stride
+    -- Few slots are the rule; a loop over them would keep LuaJIT from compiling the callers' own.
+    local slots, at = cells[1], first + place + 2
+    local total = cells[at]
+    if slots > 1 then
+        total = total + cells[at + stride]
+    end
+    if slots > 2 then
+        total = total + cells[at + 2 * stride]
+    end
+    if slots > 3 then
+        total = total + cells[at + 3 * stride]
+    end
+    for number = 4, slots - 1 do
+        total = total + cells[at + number * stride]
     end
     return total
 end
@@ -221,22 +232,12 @@ local function random_two(app, record, level, time)
     return can_a and a or can_b and b or least(app, record, level, time)
 end
 
+local chosen_by = { ip_hash = by_address, random = random_two }
+
 local function choose(app, record)
     local time = ngx.now()
-    local method = app.method
-    for level = 1, 3 do
-        local found
-        if method == "ip_hash" then
-            found = by_address(app, record, level, time)
-        elseif method == "random" and app.n > 2 then
-            found = random_two(app, record, level, time)
-        else
-            found = least(app, record, level, time)
-        end
-        if found then
-            return found
-        end
-    end
+    local by = chosen_by[app.method] or least
+    return by(app, record, 1, time) or by(app, record, 2, time) or by(app, record, 3, time)
 end
 
 -- Ends an attempt: the instance's counters, and whether it is left alone for a while.

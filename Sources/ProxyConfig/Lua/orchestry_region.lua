@@ -157,10 +157,22 @@ function M.bucket(microseconds)
     if microseconds > 4294967295 then
         return 1727
     end
+    -- Halved until below 128. Without a loop: LuaJIT would not compile a function that calls one of so few rounds.
     local shift, rest = 0, microseconds
-    while rest >= 128 do
-        rest = rest * 0.5
-        shift = shift + 1
+    if rest >= 4194304 then
+        shift, rest = 16, rest / 65536
+    end
+    if rest >= 16384 then
+        shift, rest = shift + 8, rest / 256
+    end
+    if rest >= 1024 then
+        shift, rest = shift + 4, rest / 16
+    end
+    if rest >= 256 then
+        shift, rest = shift + 2, rest / 4
+    end
+    if rest >= 128 then
+        shift, rest = shift + 1, rest / 2
     end
     return shift * 64 + math.floor(rest)
 end

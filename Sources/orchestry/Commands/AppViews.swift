@@ -14,7 +14,9 @@ struct List: AsyncParsableCommand {
                 return Output.table(
                     ["NAME", "STATUS", "READY", "WANTED", "MODE", "REVISION", "IMAGE"],
                     apps.map { app in
-                        ["name", "status", "ready_replicas", "replicas", "mode", "revision"].map { Output.cell(app[$0]) }
+                        ["name", "status", "ready_replicas", "replicas", "mode", "revision"].map {
+                            Output.cell(app[$0])
+                        }
                             + [Output.cell(app["spec"]?["image"])]
                     })
             }
@@ -47,9 +49,11 @@ struct Status: AsyncParsableCommand {
         if instances.isEmpty {
             if answer["status"] == "stopped" { text += "\nStart it with: orchestry up \(name)" }
         } else {
-            text += "\n\n" + Output.table(
-                ["INSTANCE", "NODE", "STATE", "ADDRESS", "CPU", "MEMORY", "RESTARTS", "CONTAINER", "MESSAGE"],
-                instances.map(row))
+            text +=
+                "\n\n"
+                + Output.table(
+                    ["INSTANCE", "NODE", "STATE", "ADDRESS", "CPU", "MEMORY", "RESTARTS", "CONTAINER", "MESSAGE"],
+                    instances.map(row))
         }
         return text
     }

@@ -26,15 +26,17 @@ struct CertsInit: ParsableCommand {
 
     func validate() throws {
         try checkDays(days)
-        guard (1...64).contains(name.count) else { throw ArgumentParser.ValidationError("--name must have 1 to 64 characters") }
+        guard (1...64).contains(name.count) else {
+            throw ArgumentParser.ValidationError("--name must have 1 to 64 characters")
+        }
     }
 
     func run() throws {
         try explained { () throws(CertificateError) in try options.folder.initialize(name: name, days: days) }
         print(
             """
-            Made \(options.folder.authorityCertificatePath) and \(options.folder.authorityKeyPath). Keep the key secret: \
-            whoever has it can join the cluster.
+            Made \(options.folder.authorityCertificatePath) and \(options.folder.authorityKeyPath).
+            Keep the key secret: whoever has it can join the cluster.
             Next, for each node: orchestry certs issue NODE --dir \(options.dir)
             """)
     }
@@ -44,7 +46,8 @@ struct CertsIssue: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "issue", abstract: "Make, or renew, the certificates of nodes.")
     @Argument(help: "The nodes' ids, as in their configuration.") var nodes: [String]
-    @Option(name: .customLong("address"), help: "An IP address clients reach the node by; may be repeated, with one node.")
+    @Option(
+        name: .customLong("address"), help: "An IP address clients reach the node by; may be repeated, with one node.")
     var addresses: [String] = []
     @Option(help: "How long it is valid, 1 to 36500 days.") var days = CertificateAuthority.nodeDays
     @OptionGroup var options: CertificateFolderOptions
@@ -52,7 +55,8 @@ struct CertsIssue: ParsableCommand {
     func validate() throws {
         try checkDays(days)
         guard addresses.isEmpty || nodes.count == 1 else {
-            throw ArgumentParser.ValidationError("--address belongs to one node: issue nodes with addresses one at a time")
+            throw ArgumentParser.ValidationError(
+                "--address belongs to one node: issue nodes with addresses one at a time")
         }
     }
 

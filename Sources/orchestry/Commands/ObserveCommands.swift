@@ -87,7 +87,8 @@ struct Logs: AsyncParsableCommand {
                     return "No output from \(Output.count(answer["total_containers"], "container")) of \(name)."
                 }
                 return logs.map {
-                    "\(Output.time($0["timestamp"])) [\(Output.cell($0["container"]))] \($0["message"]?.stringValue ?? "")"
+                    let source = "\(Output.time($0["timestamp"])) [\(Output.cell($0["container"]))]"
+                    return "\(source) \($0["message"]?.stringValue ?? "")"
                 }.joined(separator: "\n")
             }
         }

@@ -485,6 +485,7 @@ final class Server {
     private func flush(_ connection: Connection, id: UInt64) {
         while connection.sent < connection.output.count {
             let count = connection.output.withUnsafeBytes { bytes in
+                // Not empty: something of it is still to be sent.
                 write(connection.descriptor, bytes.baseAddress! + connection.sent, bytes.count - connection.sent)
             }
             if count < 0 {
