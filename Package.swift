@@ -120,7 +120,7 @@ let package = Package(
             "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, logging]),
         shell("HealthProbes", ["OrchestryModel", nioCore, nioPosix, logging]),
         shell(
-            "ProxyControl", ["OrchestryModel", "ProxyConfig", nioCore, nioPosix, logging]),
+            "ProxyControl", ["OrchestryModel", "ProxyConfig", logging]),
         shell(
             "RestFacade",
             ["OrchestryModel", hummingbird, httpTypes, nioCore, logging],
@@ -177,7 +177,7 @@ let package = Package(
             ["HealthProbes", "OrchestryModel", nioCore, nioPosix, logging]),
         tests(
             "ProxyControlTests",
-            ["ProxyControl", "ProxyConfig", "TestSupport", "OrchestryModel", nioCore, nioPosix, nioHTTP1, logging]),
+            ["ProxyControl", "ProxyConfig", "OrchestryModel", logging]),
         tests(
             "RestFacadeTests",
             ["RestFacade", "OrchestryModel", hummingbird, hummingbirdTesting, httpTypes, nioCore, nioPosix, logging]),

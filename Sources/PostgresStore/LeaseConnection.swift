@@ -179,7 +179,8 @@ struct LeaseStatements: Sendable {
         SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE locktype = 'relation' AND relation = 'leader_lease'::regclass AND mode = 'RowShareLock' AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND usename = current_user AND wait_event = 'ClientRead' AND pid <> pg_backend_pid()
+            AND usename = current_user AND pid <> pg_backend_pid()
+            AND wait_event = 'ClientRead' AND clock_timestamp() - state_change > interval '300 milliseconds'
         """)
 
     /// - Returns: nil while nobody has led.

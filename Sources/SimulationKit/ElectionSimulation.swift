@@ -25,6 +25,7 @@ public struct ElectionSimulation: Sendable {
 
     public var seed: UInt64
     public var mutation: Election.Mutation
+    public var settings = LeadershipSettings()
     /// Nanoseconds of faults.
     public var faultsFor: Int64 = 25_000_000_000
     /// Nanoseconds of calm within which a leader must be active that stays so.
@@ -43,6 +44,7 @@ public struct ElectionSimulation: Sendable {
         var options = SimulatedCluster.Options()
         options.voters = [3, 3, 3, 3, 3, 3, 3, 5, 5, 1][Int(random.next(below: 10))]
         options.mutation = mutation
+        options.settings = settings
         options.traces = traces
         if random.next(below: 5) == 0 {
             options.tickLateness = Delays(

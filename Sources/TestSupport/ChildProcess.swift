@@ -46,5 +46,9 @@ public final class ChildProcess: Sendable {
         return status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
     }
 
+    /// As `wait`, without holding up other tasks.
+    @discardableResult
+    public func ended() async throws -> Int32 { try await onOwnThread { self.wait() } }
+
     public func signal(_ number: Int32) { kill(id, number) }
 }

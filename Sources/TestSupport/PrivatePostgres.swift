@@ -36,7 +36,7 @@ public final class PrivatePostgres: Sendable {
             versions.sorted { (Double($0) ?? 0) > (Double($1) ?? 0) }.map { "\(root)/\($0)/bin" }
             + (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
         return folders.first { folder in
-            ["postgres", "initdb"].allSatisfy { access("\(folder)/\($0)", X_OK) == 0 }
+            ["postgres", "initdb", "psql"].allSatisfy { access("\(folder)/\($0)", X_OK) == 0 }
         }
     }
 
@@ -102,9 +102,9 @@ public final class PrivatePostgres: Sendable {
     public func query(_ sql: String, on connectionString: String? = nil) throws -> String {
         let output = folder.appending("psql-\(UUID().uuidString)")
         let status = try ChildProcess(
-            "/usr/bin/env",
+            "\(binaries)/psql",
             [
-                "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1",
+                "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1",
                 connectionString ?? self.connectionString, "--command", sql,
             ], output: output
         ).wait()

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 
 /// A TCP port of the loopback interface that nobody listens on now. Another process may take it before the caller does.
@@ -29,5 +30,12 @@ public func eventually(
         guard ContinuousClock.now < deadline else { return false }
         // Cancellation ends the test anyway.
         try? await Task.sleep(for: pause)
+    }
+}
+
+/// Runs something that blocks on a thread of its own: the pool that runs tests has as many threads as there are cores.
+public func onOwnThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        Thread { continuation.resume(with: Result { try body() }) }.start()
     }
 }

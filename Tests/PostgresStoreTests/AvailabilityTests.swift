@@ -14,18 +14,18 @@ private final class Reports: Sendable {
 @Suite(.needsPostgres, .serialized, .timeLimit(.minutes(3)))
 struct AvailabilityTests {
     @Test func `the pool survives a crash of PostgreSQL and says so`() async throws {
-        let server = try PrivatePostgres()
+        let server = try await onOwnThread { try PrivatePostgres() }
         let reports = Reports()
         let fixture = try await Fixture(server: server) { reports.add($0) }
         let epoch = try await fixture.lead(alice)
         try await fixture.store.write([.saveApplication(application())], epoch: epoch, leader: alice)
         #expect(fixture.store.isAvailable)
 
-        try server.restart(immediately: true)
+        try await onOwnThread { try server.restart(immediately: true) }
         try await fixture.store.write([.saveApplication(application(replicas: 3))], epoch: epoch, leader: alice)
         for _ in 0..<8 { #expect(try await fixture.store.application(web)?.replicas == 3) }
 
-        server.stop(immediately: true)
+        try await onOwnThread { server.stop(immediately: true) }
         // Nobody asks for anything: the pool notices by itself.
         #expect(await eventually { reports.all.last == false })
         #expect(!fixture.store.isAvailable)
@@ -35,7 +35,7 @@ struct AvailabilityTests {
             return
         }
         #expect(error?.isRetryable == true)
-        try server.start()
+        try await onOwnThread { try server.start() }
         #expect(await eventually { reports.all.last == true && fixture.store.isAvailable })
         #expect(try await fixture.store.application(web)?.replicas == 3)
         // Lost and back alternate, and it began with a loss.
@@ -43,7 +43,7 @@ struct AvailabilityTests {
     }
 
     @Test func `calls to a frozen server end in time, also those that queue for a connection`() async throws {
-        let server = try PrivatePostgres()
+        let server = try await onOwnThread { try PrivatePostgres() }
         let fixture = try await Fixture(server: server, operationTimeout: .seconds(1))
         _ = try await fixture.lead(alice)
         server.pause()
@@ -81,7 +81,7 @@ struct AvailabilityTests {
         defer { store.shutdown() }
         #expect(try await store.applications().isEmpty)
 
-        try fixture.sql("ALTER DATABASE \(name) SET default_transaction_read_only = on")
+        try await fixture.sql("ALTER DATABASE \(name) SET default_transaction_read_only = on")
         let readOnly = StateStore(
             configuration: StoreConfiguration(
                 connectionString:

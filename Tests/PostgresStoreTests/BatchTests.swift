@@ -5,8 +5,8 @@ import Testing
 
 @Suite(.needsPostgres, .serialized, .timeLimit(.minutes(3)))
 struct BatchTests {
-    private func sequences(_ fixture: Fixture) throws -> [Int64] {
-        try fixture.sql("SELECT sequence FROM events WHERE node_id = 'alice' ORDER BY id")
+    private func sequences(_ fixture: Fixture) async throws -> [Int64] {
+        try await fixture.sql("SELECT sequence FROM events WHERE node_id = 'alice' ORDER BY id")
             .split(separator: "\n").compactMap { Int64($0) }
     }
 
@@ -23,7 +23,7 @@ struct BatchTests {
         try await write(.appendEvents(node: bob, events(1...2, of: bob)))
         try await write(.appendDecisions(node: alice, [decision(1), decision(2)]))
         try await write(.appendDecisions(node: alice, [decision(2), decision(3)]))
-        #expect(try sequences(fixture) == Array(1...10))
+        #expect(try await sequences(fixture) == Array(1...10))
         #expect(try await fixture.store.appliedProgress(alice) == OutboxProgress(events: 10, decisions: 3))
         #expect(try await fixture.store.appliedProgress(bob) == OutboxProgress(events: 2, decisions: 0))
         #expect(
@@ -43,14 +43,14 @@ struct BatchTests {
             }
             try await group.waitForAll()
         }
-        #expect(try sequences(fixture) == Array(1...40))
+        #expect(try await sequences(fixture) == Array(1...40))
     }
 
     @Test func `a batch whose answer never came is sent again and counts once`() async throws {
         let fixture = try await Fixture(operationTimeout: .seconds(1))
         let epoch = try await fixture.lead(alice)
         let session = try fixture.session("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(2); COMMIT;")
-        let isLocked = try await eventually { try fixture.isSleeping }
+        let isLocked = try await eventually { try await fixture.isSleeping }
         try #require(isLocked)
         let error = await failure { () throws(StoreError) in
             try await fixture.store.write([.appendEvents(node: alice, events(1...5))], epoch: epoch, leader: alice)
@@ -60,14 +60,14 @@ struct BatchTests {
             return
         }
         #expect(error?.isRetryable == true)
-        session.wait()
+        try await session.ended()
         let isApplied = await eventually {
             await failure { () throws(StoreError) in
                 try await fixture.store.write([.appendEvents(node: alice, events(1...7))], epoch: epoch, leader: alice)
             } == nil
         }
         #expect(isApplied)
-        #expect(try sequences(fixture) == Array(1...7))
+        #expect(try await sequences(fixture) == Array(1...7))
     }
 
     @Test func `connections that are killed all the time lose and double nothing`() async throws {
@@ -77,12 +77,13 @@ struct BatchTests {
         let killer = Task {
             var kills = 0
             while !Task.isCancelled {
-                let ended = try fixture.sql(
+                let ended = try await fixture.sql(
                     """
                     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                     WHERE datname = current_database() AND application_name = 'orchestry store'
                     """)
                 kills += Int(ended) ?? 0
+                try? await Task.sleep(for: .milliseconds(20))
             }
             return kills
         }
@@ -102,7 +103,7 @@ struct BatchTests {
         }
         killer.cancel()
         #expect(try await killer.value > 0)
-        #expect(try sequences(fixture) == Array(1...last), "after \(failures) failures")
+        #expect(try await sequences(fixture) == Array(1...last), "after \(failures) failures")
     }
 
     @Test func `a write that was surely not committed says so`() async throws {
@@ -110,13 +111,13 @@ struct BatchTests {
         let epoch = try await fixture.lead(alice)
         let session = try fixture.session(
             "BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600); COMMIT;")
-        let isLocked = try await eventually { try fixture.isSleeping }
+        let isLocked = try await eventually { try await fixture.isSleeping }
         try #require(isLocked)
         async let attempt = failure { () throws(StoreError) in
             try await fixture.store.write([.appendEvents(node: alice, events(1...5))], epoch: epoch, leader: alice)
         }
         let isEnded = try await eventually {
-            try fixture.sql(
+            try await fixture.sql(
                 """
                 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name = 'orchestry store' AND wait_event_type = 'Lock'
@@ -127,13 +128,13 @@ struct BatchTests {
             Issue.record("expected it to be certain")
             return
         }
-        try fixture.sql(
+        try await fixture.sql(
             """
             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE wait_event = 'PgSleep' AND datname = current_database()
             """)
-        session.wait()
-        #expect(try sequences(fixture) == [])
+        try await session.ended()
+        #expect(try await sequences(fixture) == [])
     }
 
     @Test func `what PostgreSQL can't hold does not stop the trail`() async throws {
@@ -159,6 +160,6 @@ struct BatchTests {
                     "text\u{FFFD}": "x\u{FFFD}y", "path": "C:\\u0000", "nan": nil, "big": .int(.max), "half": 2.0,
                 ],
             ])
-        #expect(try fixture.sql("SELECT count(*) FROM metrics") == "0")
+        #expect(try await fixture.sql("SELECT count(*) FROM metrics") == "0")
     }
 }

@@ -62,7 +62,7 @@ struct FenceTests {
             BEGIN; SELECT orchestry_fence('alice', \(epoch));
             INSERT INTO settings VALUES ('k', '1', NOW(), 'alice'); SELECT pg_sleep(2); COMMIT;
             """)
-        let isRunning = try await eventually { try fixture.isSleeping }
+        let isRunning = try await eventually { try await fixture.isSleeping }
         try #require(isRunning)
         let (leader, candidate) = (fixture.lease(alice), fixture.lease(bob))
         defer {
@@ -72,10 +72,10 @@ struct FenceTests {
         async let takeover = candidate.acquire(votes: true)
         // Whether or not the takeover is waiting by now, the renewal goes through at once.
         #expect(await leader.renew(epoch, seq: 1) == .renewed(epoch: epoch, mode: .quorum))
-        #expect(try fixture.sql("SELECT count(*) FROM settings") == "0", "the write is still running")
+        #expect(try await fixture.sql("SELECT count(*) FROM settings") == "0", "the write is still running")
         #expect(await takeover == .acquired(epoch.next))
-        #expect(try fixture.sql("SELECT count(*) FROM settings") == "1", "it had ended before the takeover did")
-        session.wait()
+        #expect(try await fixture.sql("SELECT count(*) FROM settings") == "1", "it had ended before the takeover did")
+        try await session.ended()
     }
 
     @Test func `a write waits for a takeover that is running, and is then refused`() async throws {
@@ -83,7 +83,7 @@ struct FenceTests {
         let epoch = try await fixture.lead(alice)
         let session = try fixture.session(
             "BEGIN; UPDATE leader_lease SET epoch = epoch + 1, leader_id = 'bob'; SELECT pg_sleep(1); COMMIT;")
-        let isRunning = try await eventually { try fixture.isSleeping }
+        let isRunning = try await eventually { try await fixture.isSleeping }
         try #require(isRunning)
         let error = await failure { () throws(StoreError) in
             try await fixture.store.write([Self.node("late")], epoch: epoch, leader: alice)
@@ -92,7 +92,7 @@ struct FenceTests {
             Issue.record("expected to be fenced, got \(String(describing: error))")
             return
         }
-        session.wait()
+        try await session.ended()
         #expect(try await fixture.store.nodes().isEmpty)
     }
 
@@ -108,7 +108,7 @@ struct FenceTests {
             COMMIT;
             """)
         let isFrozen = try await eventually {
-            try fixture.sql(
+            try await fixture.sql(
                 """
                 SELECT count(*) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name = 'frozen' AND state = 'idle in transaction' AND query LIKE 'INSERT%'
@@ -118,11 +118,10 @@ struct FenceTests {
         let candidate = fixture.lease(bob)
         defer { candidate.shutdown() }
         #expect(await candidate.acquire(votes: true) == .acquired(epoch.next))
-        #expect(try fixture.sql("SELECT count(*) FROM settings") == "0")
+        #expect(try await fixture.sql("SELECT count(*) FROM settings") == "0")
         // The shell's child holds on otherwise.
-        _ = try ChildProcess("/usr/bin/env", ["pkill", "-P", String(session.id)]).wait()
-        session.signal(15)
-        session.wait()
+        try await ChildProcess("/usr/bin/env", ["pkill", "-P", String(session.id)]).ended()
+        try await session.ended()
     }
 
     @Test func `a large write is one transaction`() async throws {
@@ -137,7 +136,7 @@ struct FenceTests {
         }
         try await fixture.store.write(
             [Self.node("before"), .appendEvents(node: alice, many), Self.node("after")], epoch: epoch, leader: alice)
-        #expect(try fixture.sql("SELECT count(*), count(DISTINCT xmin::text) FROM events") == "2000|1")
+        #expect(try await fixture.sql("SELECT count(*), count(DISTINCT xmin::text) FROM events") == "2000|1")
         #expect(try await fixture.store.nodes().count == 2)
     }
 }

@@ -88,18 +88,18 @@ struct LeaseTests {
     @Test(arguments: LeaseRule.all)
     func `a statement follows the rules of the lease`(_ rule: LeaseRule) async throws {
         let fixture = try await Fixture()
-        try fixture.sql(
+        try await fixture.sql(
             """
             UPDATE leader_lease SET leader_id = '\(rule.leader)', epoch = \(rule.epoch), mode = '\(rule.mode)',
                 seq = \(rule.seq), expires_at = date_trunc('second', NOW()) + interval '\(rule.expires) seconds',
                 prior_expires_at = date_trunc('second', NOW()) + interval '\(rule.priorExpires) seconds'
             """)
         let columns = "leader_id, epoch, mode, seq, expires_at, prior_expires_at"
-        let before = try fixture.sql("SELECT \(columns) FROM leader_lease").split(separator: "|", omittingEmptySubsequences: false)
+        let before = try await fixture.sql("SELECT \(columns) FROM leader_lease").split(separator: "|", omittingEmptySubsequences: false)
         let connection = fixture.lease(alice)
         defer { connection.shutdown() }
         let outcome = await connection.perform(LeaseRequest(id: 1, statement: rule.statement), timeout: .seconds(20))
-        let after = try fixture.sql("SELECT \(columns), expires_at > NOW() FROM leader_lease").split(separator: "|", omittingEmptySubsequences: false)
+        let after = try await fixture.sql("SELECT \(columns), expires_at > NOW() FROM leader_lease").split(separator: "|", omittingEmptySubsequences: false)
         switch (rule.expected, outcome) {
         case (.acquired(let expected), .acquired(let epoch)):
             #expect(epoch == expected)
@@ -189,9 +189,9 @@ struct LeaseTests {
         let connection = fixture.lease(alice)
         defer { connection.shutdown() }
         #expect(await connection.acquire() == .acquired(Epoch(1)))
-        #expect(try fixture.sql("SELECT version FROM schema_migrations ORDER BY 1") == "1")
+        #expect(try await fixture.sql("SELECT version FROM schema_migrations ORDER BY 1") == "1")
         try await fixture.store.migrate()
-        #expect(try fixture.sql("SELECT epoch FROM leader_lease") == "1")
+        #expect(try await fixture.sql("SELECT epoch FROM leader_lease") == "1")
         try await fixture.store.write([], epoch: Epoch(1), leader: alice)
     }
 
@@ -201,7 +201,7 @@ struct LeaseTests {
         defer { connection.shutdown() }
         #expect(await connection.acquire() == .acquired(Epoch(1)))
         for seq in 1...5 as ClosedRange<UInt64> {
-            let ended = try fixture.sql(
+            let ended = try await fixture.sql(
                 """
                 SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name = 'orchestry lease'
@@ -212,7 +212,7 @@ struct LeaseTests {
     }
 
     @Test func `no answer comes in time from a frozen server, and all is well afterwards`() async throws {
-        let server = try PrivatePostgres()
+        let server = try await onOwnThread { try PrivatePostgres() }
         let fixture = try await Fixture(server: server)
         let connection = fixture.lease(alice)
         defer { connection.shutdown() }

@@ -12,8 +12,8 @@ struct MaintenanceTests {
             try await group.waitForAll()
         }
         try await fixture.store.migrate()
-        #expect(try fixture.sql("SELECT version, name FROM schema_migrations ORDER BY 1") == "1|leadership\n2|state")
-        let tables = try fixture.sql(
+        #expect(try await fixture.sql("SELECT version, name FROM schema_migrations ORDER BY 1") == "1|leadership\n2|state")
+        let tables = try await fixture.sql(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace")
         let names = Set(tables.split(separator: "\n").map(String.init))
         #expect(
@@ -21,7 +21,7 @@ struct MaintenanceTests {
                 "applications", "instances", "events", "metrics", "revisions", "scaling_decisions", "leader_lease",
                 "cluster_nodes", "requests", "settings", "api_tokens", "schema_migrations",
             ]))
-        let indexes = try fixture.sql("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'idx_%'")
+        let indexes = try await fixture.sql("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'idx_%'")
         #expect(
             Set(indexes.split(separator: "\n").map(String.init)).isSuperset(of: [
                 "idx_instances_app_name", "idx_instances_status", "idx_events_app_name_timestamp",
@@ -31,12 +31,12 @@ struct MaintenanceTests {
 
     @Test func `a database of a newer release is refused and left alone`() async throws {
         let fixture = try await Fixture()
-        try fixture.sql("INSERT INTO schema_migrations (version, name) VALUES (900, 'future')")
+        try await fixture.sql("INSERT INTO schema_migrations (version, name) VALUES (900, 'future')")
         let error = await failure { () throws(StoreError) in try await fixture.store.migrate() }
         #expect(error == .schemaTooNew(found: 900, known: 2))
         #expect(error?.description.contains("900") == true)
         #expect(error?.isRetryable == false)
-        #expect(try fixture.sql("SELECT count(*) FROM schema_migrations") == "3")
+        #expect(try await fixture.sql("SELECT count(*) FROM schema_migrations") == "3")
     }
 
     @Test func `partitions are made ahead, filled from the default one, and dropped`() async throws {
@@ -46,8 +46,8 @@ struct MaintenanceTests {
         func maintain(_ now: WallTime) async throws -> StateStore.Maintenance {
             try await fixture.store.maintain(now: now, epoch: epoch, leader: alice)
         }
-        func partitions(_ parent: String) throws -> [String] {
-            try fixture.sql(
+        func partitions(_ parent: String) async throws -> [String] {
+            try await fixture.sql(
                 "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = '\(parent)'::regclass ORDER BY 1::text"
             ).split(separator: "\n").map(String.init).sorted()
         }
@@ -57,18 +57,18 @@ struct MaintenanceTests {
                 .appendMetrics([MetricRow(app: web, time: now, rps: 1)]),
                 .completeRequest(key: "old", response: ControlResponse(body: nil), actor: "a", at: now),
             ], epoch: epoch, leader: alice)
-        #expect(try fixture.sql("SELECT count(*) FROM events_default") == "3")
+        #expect(try await fixture.sql("SELECT count(*) FROM events_default") == "3")
 
         #expect(try await maintain(now) == .init(partitionsAdded: 8, partitionsDropped: 0))
         #expect(
-            try partitions("events")
+            try await partitions("events")
                 == ["events_20231001", "events_20231101", "events_20231201", "events_20240101", "events_default"])
         #expect(
-            try partitions("metrics")
+            try await partitions("metrics")
                 == ["metrics_20231113", "metrics_20231114", "metrics_20231115", "metrics_20231116", "metrics_default"])
-        #expect(try fixture.sql("SELECT count(*) FROM events_default") == "0")
-        #expect(try fixture.sql("SELECT count(*) FROM events_20231101") == "3")
-        #expect(try fixture.sql("SELECT count(*) FROM metrics_20231114") == "1")
+        #expect(try await fixture.sql("SELECT count(*) FROM events_default") == "0")
+        #expect(try await fixture.sql("SELECT count(*) FROM events_20231101") == "3")
+        #expect(try await fixture.sql("SELECT count(*) FROM metrics_20231114") == "1")
         #expect(try await maintain(now) == .init(partitionsAdded: 0, partitionsDropped: 0))
         #expect(try await fixture.store.events(app: web, limit: 9).count == 3)
         #expect(try await fixture.store.request("old") != nil)
@@ -77,19 +77,19 @@ struct MaintenanceTests {
         try await fixture.store.write(
             [.appendMetrics([MetricRow(app: web, time: time(1_700_000_000 + 86_400), rps: 2)])], epoch: epoch,
             leader: alice)
-        #expect(try fixture.sql("SELECT count(*) FROM metrics_20231115") == "1")
+        #expect(try await fixture.sql("SELECT count(*) FROM metrics_20231115") == "1")
         #expect(throws: (any Error).self) {
-            try fixture.sql("INSERT INTO metrics (app_name, timestamp) VALUES ('ghost', '2023-11-15')")
+            try await fixture.sql("INSERT INTO metrics (app_name, timestamp) VALUES ('ghost', '2023-11-15')")
         }
 
         // Eight days on the first days of metrics are past their week; ninety days after November its events are too.
         let later = try await maintain(time(1_700_000_000 + 8 * 86_400))
         #expect(later.partitionsDropped == 2)
-        #expect(try fixture.sql("SELECT count(*) FROM metrics") == "1")
+        #expect(try await fixture.sql("SELECT count(*) FROM metrics") == "1")
         #expect(try await fixture.store.request("old") == nil)
         _ = try await maintain(time(1_700_000_000 + 120 * 86_400))
         #expect(try await fixture.store.events(app: web, limit: 9).isEmpty)
-        #expect(try partitions("events").contains("events_20231101") == false)
+        #expect(try await partitions("events").contains("events_20231101") == false)
 
         let other = try await fixture.lead(bob)
         let error = await failure { () throws(StoreError) in

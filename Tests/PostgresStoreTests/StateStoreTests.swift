@@ -19,7 +19,7 @@ struct StateStoreTests {
         #expect(try await fixture.store.application(web) == changed)
         #expect(try await fixture.store.applications().map(\.name.rawValue) == ["api", "web"])
         #expect(
-            try fixture.sql("SELECT replicas, status, mode, spec->>'name' FROM applications WHERE name = 'web'")
+            try await fixture.sql("SELECT replicas, status, mode, spec->>'name' FROM applications WHERE name = 'web'")
                 == "5|running|manual|web")
         #expect(try await fixture.store.application(AppName(unchecked: "nope")) == nil)
     }
@@ -42,7 +42,7 @@ struct StateStoreTests {
         try await write([.deleteApplication(web, at: time(1_700_000_900))])
         #expect(try await fixture.store.applications().isEmpty)
         #expect(try await fixture.store.application(web) == nil)
-        #expect(try fixture.sql("SELECT extract(epoch FROM deleted_at)::int FROM applications") == "1700000100")
+        #expect(try await fixture.sql("SELECT extract(epoch FROM deleted_at)::int FROM applications") == "1700000100")
         #expect(try await fixture.store.events(app: web, limit: 10).count == 2)
         #expect(try await fixture.store.lastRevision(of: web) == 3)
 
@@ -110,7 +110,7 @@ struct StateStoreTests {
         status.outOfMemory = true
         try await write(.saveInstance(status))
         #expect(try await fixture.store.instances() == [status])
-        #expect(try fixture.sql("SELECT host(ip), port, status FROM instances") == "172.17.0.9|8080|ready")
+        #expect(try await fixture.sql("SELECT host(ip), port, status FROM instances") == "172.17.0.9|8080|ready")
 
         // Stopped: the address is gone, the row says where it was.
         var stopped = status

@@ -24,8 +24,13 @@ final class Fixture: Sendable {
         server: PrivatePostgres? = nil, operationTimeout: Duration = .seconds(20), migrated: Bool = true,
         availabilityChanged: @escaping @Sendable (Bool) -> Void = { _ in }
     ) async throws {
-        self.server = try server ?? SharedServer.server.get()
-        connectionString = try self.server.makeDatabase()
+        if let server {
+            self.server = server
+        } else {
+            self.server = try await onOwnThread { try SharedServer.server.get() }
+        }
+        let used = self.server
+        connectionString = try await onOwnThread { try used.makeDatabase() }
         store = StateStore(
             configuration: StoreConfiguration(
                 connectionString: connectionString, statementTimeout: .seconds(15), operationTimeout: operationTimeout),
@@ -43,7 +48,7 @@ final class Fixture: Sendable {
 
     /// Makes `node` the leader, whatever the lease says.
     func lead(_ node: NodeID) async throws -> Epoch {
-        try sql("UPDATE leader_lease SET expires_at = NOW() - interval '1 second'")
+        try await sql("UPDATE leader_lease SET expires_at = NOW() - interval '1 second'")
         let connection = lease(node)
         defer { connection.shutdown() }
         guard case .acquired(let epoch) = await connection.acquire() else {
@@ -53,12 +58,15 @@ final class Fixture: Sendable {
     }
 
     @discardableResult
-    func sql(_ text: String) throws -> String { try server.query(text, on: connectionString) }
+    func sql(_ text: String) async throws -> String {
+        let (server, connectionString) = (server, connectionString)
+        return try await onOwnThread { try server.query(text, on: connectionString) }
+    }
 
     /// Whether a session of this database is in `pg_sleep`.
     var isSleeping: Bool {
-        get throws {
-            try sql(
+        get async throws {
+            try await sql(
                 """
                 SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()
                 """) == "1"

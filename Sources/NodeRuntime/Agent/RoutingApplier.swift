@@ -64,19 +64,21 @@ actor RoutingApplier {
         do {
             _ = try await proxy?.apply(table, excluding: excluded)
             rejection = nil
+        } catch where error.code == .stale {
+            // A newer table overtook this one and is in effect.
         } catch {
             // Membership is in effect even when the structure was refused, so that drains still end; the event says why
             // the new app or host is not served.
             let message = "\(error)"
             logger.error(
-                "The proxy refused the new configuration; the old one goes on serving",
+                "The proxy did not take the new routing table; what it had goes on serving",
                 metadata: ["routing.version": "\(table.version)", "error": "\(message)"])
-            if rejection != message { onRejected(message) }
-            rejection = message
-            if error.code != .rejected {
+            guard error.code == .rejected else {
                 retryLater()
                 return
             }
+            if rejection != message { onRejected(message) }
+            rejection = message
         }
         applied = (table.version, excluded)
         await onApplied(table)
