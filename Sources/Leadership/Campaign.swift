@@ -14,6 +14,8 @@ struct Campaign: Hashable, Sendable {
     var askAgain: Int64
     /// The `acquire` that waits for its answer.
     var request: UInt64?
+    /// Until when that `acquire` keeps this node from voting for others: PostgreSQL may not answer this node at all.
+    var requestHoldsUntil: Instant
     /// When to try to acquire whatever the votes, in case the lease has expired.
     var acquireAt: Instant
     /// PostgreSQL refused although a majority had granted (the lease is solo, or was not yet released).

@@ -6,6 +6,7 @@ extension Election {
         guard !isLeaving, now >= campaignAt else { return }
         if let promise { return standAfter(promise.until) }
         if let voteHold { return standAfter(voteHold.until) }
+        if now < storeBackoffUntil { return standAfter(now) }
         var campaign = nextRound(acquireAt: now.after(timing.acquireRetry), at: now)
         campaign.askAgain = timing.voteRetry
         role = .candidate(campaign)
@@ -21,7 +22,8 @@ extension Election {
         askAt[myIndex] = nil
         return Campaign(
             round: round, roundEndsAt: now.after(timing.promise), granted: granted, askAt: askAt,
-            askAgain: timing.heartbeat, acquireAt: acquireAt, retry: min(timing.voteRetry * 2, timing.acquireRetry))
+            askAgain: timing.heartbeat, requestHoldsUntil: now, acquireAt: acquireAt,
+            retry: min(timing.voteRetry * 2, timing.acquireRetry))
     }
 
     func deadline(of campaign: Campaign) -> Instant {
@@ -36,6 +38,7 @@ extension Election {
         if now >= campaign.roundEndsAt {
             var next = nextRound(acquireAt: campaign.acquireAt, at: now)
             next.request = campaign.request
+            next.requestHoldsUntil = campaign.requestHoldsUntil
             next.refusedDespiteVotes = campaign.refusedDespiteVotes
             next.retry = campaign.retry
             campaign = next
@@ -50,6 +53,7 @@ extension Election {
         if campaign.request == nil, now >= campaign.acquireAt || (granted && !campaign.refusedDespiteVotes) {
             let statement = LeaseRequest.Statement.acquire(votesGranted: granted, highestEpoch: highestEpoch)
             campaign.request = submit(statement, at: now, &outputs)
+            campaign.requestHoldsUntil = now.after(timing.voteHold)
         }
         role = .candidate(campaign)
     }
@@ -91,7 +95,7 @@ extension Election {
             campaign.acquireAt = now.after(campaign.retry + random.next(below: timing.jitter))
             campaign.retry = min(campaign.retry * 2, timing.acquireRetry)
             role = .candidate(campaign)
-        case .failed: storeUnreachable(entry.request.id, at: now)
+        case .failed: if !entry.timedOut { storeUnreachable(entry.request.id, at: now) }
         // Not an answer to this statement.
         case .renewed, .released: break
         }
@@ -99,9 +103,9 @@ extension Election {
 
     /// PostgreSQL does not answer this node: others may have better luck, so it stands back.
     mutating func storeUnreachable(_ id: UInt64, at now: Instant) {
+        storeBackoffUntil = now.after(timing.storeBackoff + random.next(below: timing.storeBackoff / 2))
         guard case .candidate(let campaign) = role, campaign.request == id else { return }
         role = .follower
-        storeBackoffUntil = now.after(timing.storeBackoff + random.next(below: timing.storeBackoff / 2))
         standAfter(now)
     }
 

@@ -57,6 +57,12 @@ extension Election {
         return left < right
     }
 
+    mutating func setFreshness(_ value: Int64, of index: Int, at now: Instant) {
+        freshness[index] = value
+        // A starting node drew its place in the order before it knew.
+        if now < readyAt, lastLeader == nil { standAfter(readyAt) }
+    }
+
     /// Nanoseconds this node leaves to better-placed voters. The best-placed one waits for nobody.
     mutating func stagger() -> Int64 {
         let rank = voters.indices.count { $0 != myIndex && voters[$0] != lastLeader && precedes($0, myIndex) }

@@ -46,8 +46,10 @@ extension Election {
         guard now >= readyAt, !isBound(at: now), !activity(at: now).isActive else { return false }
         if let hold = voteHold, hold.candidate != candidate { return false }
         if case .candidate(let campaign) = role {
-            // Of two candidates the better-placed one goes on, unless the other already asked PostgreSQL.
-            guard campaign.request == nil, precedes(index, myIndex) else { return false }
+            // Of two candidates the better-placed one goes on, unless the other has just asked PostgreSQL.
+            let givesWay =
+                campaign.request == nil ? precedes(index, myIndex) : now >= campaign.requestHoldsUntil
+            guard givesWay else { return false }
             role = .follower
         }
         let until = now.after(timing.voteHold)

@@ -155,9 +155,9 @@ public struct Election: Sendable {
                 receive(message, from: index, at: now, &outputs)
             }
         case .leaseReply(let id, let outcome): answered(id, outcome, at: now, &outputs)
-        case .freshness(let value): freshness[myIndex] = value
+        case .freshness(let value): setFreshness(value, of: myIndex, at: now)
         case .peerFreshness(let value, let node):
-            if let index = voters.firstIndex(of: node) { freshness[index] = value }
+            if let index = voters.firstIndex(of: node) { setFreshness(value, of: index, at: now) }
         case .leave:
             isLeaving = true
             giveUp(.left, at: now, &outputs)

@@ -68,7 +68,8 @@ public final class MetricsDatabase: Sendable {
         try await read("SELECT sample FROM samples WHERE second >= ? ORDER BY second, app, node", [.int(sinceSecond)])
     }
 
-    /// The minutes that begin at `sinceSecond` or later, by second, app and node; each a sample of about 60 s of interval.
+    /// The minutes that begin at `sinceSecond` or later, by second, app and node; each a sample of about 60 s of
+    /// interval.
     /// - Parameter app: nil: all.
     public func minutes(app: AppName? = nil, sinceSecond: Int64) async throws(MetricsError) -> [Sample] {
         let all = "SELECT sample FROM minutes WHERE second >= ?"
@@ -130,7 +131,9 @@ public final class MetricsDatabase: Sendable {
                 groups[[sample.app.rawValue, sample.node.rawValue], default: []].append(sample)
             }
             for samples in groups.values {
-                if let merged = Sample.merging(samples, second: minute) { try insert(merged, into: "minutes", of: file) }
+                if let merged = Sample.merging(samples, second: minute) {
+                    try insert(merged, into: "minutes", of: file)
+                }
             }
             try file.run("UPDATE progress SET until = ?", [.int(minute + 60)])
             return true
@@ -174,7 +177,7 @@ public final class MetricsDatabase: Sendable {
             do throws(SQLiteError) {
                 do throws(SQLiteError) {
                     return .success(try body(file))
-                } catch where error.isDamage {
+                } catch  where error.isDamage {
                     let replacement = try Self.replace(
                         path, because: error, maximumBytes: maximumBytes, logger: logger)
                     resource = replacement
@@ -209,7 +212,7 @@ extension MetricsDatabase {
             let file = try open(path, maximumBytes: maximumBytes)
             try file.check()
             return file
-        } catch where error.isDamage {
+        } catch  where error.isDamage {
             return try replace(path, because: error, maximumBytes: maximumBytes, logger: logger)
         } catch {
             throw error

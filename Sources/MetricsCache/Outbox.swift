@@ -3,12 +3,12 @@ import Logging
 import OrchestryModel
 import Synchronization
 
-/// A node's events and decisions that are not in PostgreSQL yet, in `outbox.db`. What `append` has taken survives a crash
-/// and a power cut; it leaves only when acknowledged.
+/// A node's events and decisions that are not in PostgreSQL yet, in `outbox.db`. What `append` has taken survives a
+/// crash and a power cut; it leaves only when acknowledged.
 ///
 /// Sequences rise for ever, per stream: through restarts, after everything was acknowledged, and when a lost file is
-/// replaced by a new one, because a new file begins at the wall-clock time in milliseconds. (PostgreSQL skips what is not
-/// above a node's last sequence.)
+/// replaced by a new one, because a new file begins at the wall-clock time in milliseconds. (PostgreSQL skips what is
+/// not above a node's last sequence.)
 public final class Outbox: Sendable {
     /// The sequences of the last event and decision ever stored; 0: none in this file.
     public struct Sequences: Hashable, Sendable {
@@ -61,7 +61,8 @@ public final class Outbox: Sendable {
         let counts = opened.value.withLock { $0 }
         currentCounts = Mutex(counts)
         logger.debug(
-            "outbox open", metadata: ["path": "\(path)", "events": "\(counts.events)", "decisions": "\(counts.decisions)"])
+            "outbox open",
+            metadata: ["path": "\(path)", "events": "\(counts.events)", "decisions": "\(counts.decisions)"])
     }
 
     // Does not wait: the last reference may go on the thread itself.
@@ -75,8 +76,8 @@ public final class Outbox: Sendable {
 
     /// Stores events and decisions; on return they are on disk. Callers at the same time share one write to the disk.
     /// - Parameters: their `node` and `sequence` are replaced by this node and the next sequences.
-    /// - Returns: the sequences of the last event and the last decision of *this* call; those before it in the call have
-    ///   the numbers just below. For an empty list, the last ever stored.
+    /// - Returns: the sequences of the last event and the last decision of *this* call; those before it in the call
+    ///   have the numbers just below. For an empty list, the last ever stored.
     public func append(
         events: [Event] = [], decisions: [ScalingDecision] = []
     ) async throws(OutboxError) -> Sequences {

@@ -1,8 +1,8 @@
 import Foundation
 import OrchestryModel
 
-/// Events and decisions as they lie in the outbox: JSON, so that an operator can read them with `sqlite3`, and so that a
-/// release with more fields can read what an earlier one left.
+/// Events and decisions as they lie in the outbox: JSON, so that an operator can read them with `sqlite3`, and so that
+/// a release with more fields can read what an earlier one left.
 enum OutboxCoding {
     static func encode(_ event: Event) -> [UInt8] {
         let value: JSONValue = [

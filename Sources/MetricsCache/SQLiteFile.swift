@@ -30,7 +30,8 @@ final class SQLiteFile {
     init(path: String, durability: Durability, isExclusive: Bool) throws(SQLiteError) {
         var opened: OpaquePointer?
         let status = sqlite3_open_v2(
-            path, &opened, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nil)
+            path, &opened, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nil
+        )
         guard let opened else { throw SQLiteError(code: SQLITE_NOMEM, message: "out of memory") }
         self.path = path
         handle = opened

@@ -42,29 +42,41 @@ extension ConfigurationKey {
     /// Every setting there is. What is not in here is refused.
     package static let catalogue: [ConfigurationKey] = [
         .init("node.id", .string, aliases: ["CLUSTER_NODE_ID"], "This node's name, a DNS label unique in the cluster."),
-        .init("node.role", .string, default: "controller", "`controller` votes and may lead; `worker` only runs containers."),
-        .init("node.data_dir", .string, default: "/var/lib/orchestry", "Folder of the metrics cache, the outbox and the proxy."),
+        .init(
+            "node.role", .string, default: "controller",
+            "`controller` votes and may lead; `worker` only runs containers."),
+        .init(
+            "node.data_dir", .string, default: "/var/lib/orchestry",
+            "Folder of the metrics cache, the outbox and the proxy."),
         .init("node.dead_after", .duration, default: "30s", "A silent node's instances are re-placed after this long."),
         .init("cluster.id", .string, default: "orchestry", "Name of the cluster; labels its containers."),
-        .init("cluster.host", .string, default: "127.0.0.1", "Address this node's cluster port binds to and is reached at."),
+        .init(
+            "cluster.host", .string, default: "127.0.0.1",
+            "Address this node's cluster port binds to and is reached at."),
         .init("cluster.port", .integer, default: "7100", "Cluster port."),
         .init("cluster.peers", .list, default: "", "Every controller, this one too: `id=host:port`."),
         .init("cluster.security", .string, default: "mtls", "`mtls`, or `plain` with `cluster.secret`."),
         .init("cluster.tls_ca", .string, default: "", "PEM file of the cluster's CA certificate."),
         .init("cluster.tls_certificate", .string, default: "", "PEM file of this node's certificate."),
         .init("cluster.tls_key", .string, default: "", "PEM file of this node's private key."),
-        .init("cluster.secret", .string, default: "", secret: true, "Shared secret of plain TCP, 16 characters or more."),
+        .init(
+            "cluster.secret", .string, default: "", secret: true, "Shared secret of plain TCP, 16 characters or more."),
         .init("leadership.heartbeat_interval", .duration, default: "100ms", "How often a leader asks for promises."),
         .init("leadership.promise", .duration, default: "500ms", "How long an acknowledged heartbeat binds a voter."),
         .init("leadership.lease_ttl", .duration, default: "5s", "How long the lease in PostgreSQL lasts."),
         .init("leadership.renew_interval", .duration, default: "1s", "How often it is renewed."),
         .init("api.host", .string, default: "127.0.0.1", aliases: ["ORCHESTRY_HOST"], "Address of the REST facade."),
         .init("api.port", .integer, default: "8000", aliases: ["ORCHESTRY_PORT"], "Port of the REST facade."),
-        .init("api.url", .string, default: "", "Base URL under which others reach it; default `http://<api.host>:<api.port>`."),
+        .init(
+            "api.url", .string, default: "",
+            "Base URL under which others reach it; default `http://<api.host>:<api.port>`."),
         .init("api.leader_wait", .duration, default: "3s", "How long a write waits for a leader before 503."),
         .init("api.max_body_bytes", .integer, default: "1048576", "Largest request body."),
-        .init("postgres.url", .string, default: "", secret: true, "libpq URI; replaces the other `postgres.*` addresses."),
-        .init("postgres.host", .string, default: "127.0.0.1", aliases: ["POSTGRES_HOST"], "Host, or several separated by commas."),
+        .init(
+            "postgres.url", .string, default: "", secret: true, "libpq URI; replaces the other `postgres.*` addresses."),
+        .init(
+            "postgres.host", .string, default: "127.0.0.1", aliases: ["POSTGRES_HOST"],
+            "Host, or several separated by commas."),
         .init("postgres.port", .integer, default: "5432", aliases: ["POSTGRES_PORT"], "Port."),
         .init("postgres.database", .string, default: "orchestry", aliases: ["POSTGRES_DB"], "Database name."),
         .init("postgres.user", .string, default: "orchestry", aliases: ["POSTGRES_USER"], "User."),
@@ -72,9 +84,13 @@ extension ConfigurationKey {
         .init("postgres.pool_size", .integer, default: "4", "Connections beside the lease's own, 1…64."),
         .init("engine.socket", .string, default: "/var/run/docker.sock", "Unix socket of the container engine."),
         .init("engine.network", .string, default: "", "Network of the containers; default `orchestry-<cluster.id>`."),
-        .init("engine.endpoints", .string, default: "container", "`container`: route to container addresses; `published`: to ports published on `cluster.host`."),
-        .init("engine.cpu_millicores", .integer, default: "0", "CPU that instances may reserve; 0: what the engine has."),
-        .init("engine.memory_bytes", .integer, default: "0", "Memory that instances may reserve; 0: what the engine has."),
+        .init(
+            "engine.endpoints", .string, default: "container",
+            "`container`: route to container addresses; `published`: to ports published on `cluster.host`."),
+        .init(
+            "engine.cpu_millicores", .integer, default: "0", "CPU that instances may reserve; 0: what the engine has."),
+        .init(
+            "engine.memory_bytes", .integer, default: "0", "Memory that instances may reserve; 0: what the engine has."),
         .init("proxy.enabled", .boolean, default: "true", "Run nginx on this node."),
         .init("proxy.binary", .string, default: "nginx", "The nginx program."),
         .init("proxy.host", .string, default: "127.0.0.1", "Address nginx listens on for the apps."),

@@ -104,7 +104,8 @@ package struct ConfigurationLayers: Sendable {
                 continue
             }
             for name in members.keys.sorted() where !known.contains("\(section).\(name)") {
-                problems.append("\(section).\(name) in \(file) is not a setting\(Self.hint("\(section).\(name)", among: known))")
+                problems.append(
+                    "\(section).\(name) in \(file) is not a setting\(Self.hint("\(section).\(name)", among: known))")
             }
         }
     }

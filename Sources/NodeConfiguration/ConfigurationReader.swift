@@ -37,7 +37,8 @@ struct ConfigurationReader {
     mutating func integer(_ name: String, in range: ClosedRange<Int>) -> Int {
         guard let value = Int(text(name)), range.contains(value) else {
             problems.append(
-                "\(origin(name)) must be a whole number from \(range.lowerBound) to \(range.upperBound), got '\(text(name))'")
+                "\(origin(name)) must be a whole number from \(range.lowerBound) to \(range.upperBound), got '\(text(name))'"
+            )
             return range.lowerBound
         }
         return value
@@ -104,7 +105,8 @@ struct ConfigurationReader {
             return .plain(secret: secret)
         }
         for name in ["cluster.tls_ca", "cluster.tls_certificate", "cluster.tls_key"] where text(name).isEmpty {
-            problems.append("\(name) must be set (make the files with `orchestry certs init` and `orchestry certs issue`)")
+            problems.append(
+                "\(name) must be set (make the files with `orchestry certs init` and `orchestry certs issue`)")
         }
         return .mutualTLS(
             ca: text("cluster.tls_ca"), certificate: text("cluster.tls_certificate"), key: text("cluster.tls_key"))

@@ -38,8 +38,9 @@ public final class PeerTransport: Sendable {
 
     // MARK: Life
 
-    /// Listens and begins to dial; returns when the port is bound, not when peers are connected. Once only.
-    /// - Throws: `PeerError.cannotStart`: unreadable certificates, a port in use, a second start.
+    /// Listens and begins to dial; returns when the port is bound, not when peers are connected. Succeeds once only.
+    /// - Throws: `PeerError.cannotStart`: unreadable certificates, a port in use (it may then be tried again), a second
+    ///   start.
     public func start(handler: any PeerHandler) async throws {
         let isFirst = phase.withLock { phase in
             guard case .idle = phase else { return false }
@@ -47,6 +48,17 @@ public final class PeerTransport: Sendable {
             return true
         }
         guard isFirst else { throw PeerError.cannotStart("it was started before") }
+        do {
+            try await bringUp(handler)
+        } catch {
+            phase.withLock { phase in
+                if case .starting = phase { phase = .idle }
+            }
+            throw error
+        }
+    }
+
+    private func bringUp(_ handler: any PeerHandler) async throws {
         let wanted = configuration.security
         let security = try await NIOThreadPool.singleton.runIfActive { try TransportSecurity(wanted) }
         let links = LinkTable(

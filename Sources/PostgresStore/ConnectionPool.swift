@@ -64,8 +64,9 @@ final class ConnectionPool: Sendable {
     }
 
     /// Runs `body` on a worker's thread with a live connection.
-    /// - Returns: within `timeout` in any case, also when the worker is held up (by name resolution); the body may then
-    ///   still be running, and its error is `.outcomeUnknown`. The same when the calling task is cancelled.
+    /// - Returns: within `timeout` and 20 ms in any case, also when the worker is held up (by name resolution); the
+    ///   body may then still be running, and its error is `.outcomeUnknown`. The same when the calling task is
+    ///   cancelled.
     func run<Value: Sendable>(
         within timeout: Duration,
         _ body: @escaping @Sendable (DatabaseConnection, Deadline) throws(StoreError) -> Value

@@ -18,7 +18,9 @@ enum JSONText {
     /// Numbers stay what they are: whole ones exact, others with a fraction.
     static func encode(_ value: JSONValue) -> String { storable(value).jsonText() }
 
-    static func decode<Value: Decodable>(_ type: Value.Type, from text: String, what: String) throws(StoreError) -> Value {
+    static func decode<Value: Decodable>(_ type: Value.Type, from text: String, what: String) throws(StoreError)
+        -> Value
+    {
         do {
             return try JSONDecoder().decode(type, from: Data(text.utf8))
         } catch let error as DecodingError {

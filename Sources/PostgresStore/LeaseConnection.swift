@@ -1,8 +1,9 @@
 import Logging
 import OrchestryModel
 
-/// The statements on `leader_lease` (design §3, L3, L4, L7), on a connection and a thread of their own, so that no query
-/// can starve the lease. Reconnects by itself. PostgreSQL's `clock_timestamp()` is the only clock that decides here.
+/// The statements on `leader_lease` (design §3, L3, L4, L7), on a connection and a thread of their own, so that no
+/// query can starve the lease. Reconnects by itself. PostgreSQL's `clock_timestamp()` is the only clock that decides
+/// here.
 package final class LeaseConnection: Sendable {
     private let pool: ConnectionPool
     private let statements: LeaseStatements
@@ -34,8 +35,8 @@ package final class LeaseConnection: Sendable {
     }
 
     /// Carries out one statement.
-    /// - Parameter timeout: the answer comes within it, whatever happens. A statement that was sent may take effect later:
-    ///   that is what `seq` guards against.
+    /// - Parameter timeout: the answer comes within it (and a scheduling delay), whatever happens. A statement that was
+    ///   sent may take effect later: that is what `seq` guards against.
     package func perform(_ request: LeaseRequest, timeout: Duration) async -> LeaseOutcome {
         let statements = statements
         let logger = logger
@@ -55,7 +56,8 @@ package final class LeaseConnection: Sendable {
                         let rows = try connection.run(statements.release(epoch: epoch, seq: seq), deadline: deadline)
                         if !rows.isEmpty { return .released(epoch) }
                     }
-                    return .refused(try LeaseStatements.row(of: connection.run(LeaseStatements.read, deadline: deadline)))
+                    return .refused(
+                        try LeaseStatements.row(of: connection.run(LeaseStatements.read, deadline: deadline)))
                 }
             }
         } catch {
@@ -75,8 +77,8 @@ package final class LeaseConnection: Sendable {
     package func shutdown() { pool.shutdown() }
 }
 
-/// Runs `body`; where the lease's table does not exist yet, makes it and tries again. An election comes before the leader
-/// that would migrate the database.
+/// Runs `body`; where the lease's table does not exist yet, makes it and tries again. An election comes before the
+/// leader that would migrate the database.
 private func withLeaseTable(
     on connection: DatabaseConnection, deadline: Deadline, _ body: () throws(StoreError) -> LeaseOutcome
 ) throws(StoreError) -> LeaseOutcome {
@@ -119,8 +121,9 @@ struct LeaseStatements: Sendable {
     /// How long one attempt to take over waits for fenced transactions.
     static let lockWaitMilliseconds = 200
 
-    /// L3. `GREATEST` with what the voters reported keeps epochs rising even if PostgreSQL lost its latest rows (a failover
-    /// to a standby that lagged). `expires_at` is computed before any wait for a lock, so it can only be early.
+    /// L3. `GREATEST` with what the voters reported keeps epochs rising even if PostgreSQL lost its latest rows (a
+    /// failover to a standby that lagged). `expires_at` is computed before any wait for a lock, so it can only be
+    /// early.
     func acquire(votesGranted: Bool, highestEpoch: Epoch) -> Statement {
         Statement(
             """
@@ -136,8 +139,9 @@ struct LeaseStatements: Sendable {
             ])
     }
 
-    /// L4. Succeeds after the expiry too, as long as nobody took over: the epoch says so. Going solo waits for the end of
-    /// every earlier leader's lease; staying solo does not, because within an epoch `prior_expires_at` never changes.
+    /// L4. Succeeds after the expiry too, as long as nobody took over: the epoch says so. Going solo waits for the end
+    /// of every earlier leader's lease; staying solo does not, because within an epoch `prior_expires_at` never
+    /// changes.
     func renew(epoch: Epoch, seq: UInt64, mode: LeaseMode) -> Statement {
         Statement(
             """
@@ -171,9 +175,11 @@ struct LeaseStatements: Sendable {
         FROM leader_lease WHERE id = 1
         """)
 
-    /// Ends the sessions that hold `orchestry_fence`'s lock while the server waits for their client: a transaction is sent
-    /// whole, so such a client was stopped in the middle of sending. Its transaction is undone; transactions that are at
-    /// work are left alone. (A session's ROW SHARE lock on the table lasts as long as its lock on the row.)
+    /// Ends the sessions that hold `orchestry_fence`'s lock while the server waits for their client: a transaction is
+    /// sent whole, so such a client was stopped in the middle of sending. (In the middle of a pipeline neither
+    /// `statement_timeout` nor `idle_in_transaction_session_timeout` counts: tried with PostgreSQL 15.) Its transaction
+    /// is undone; transactions at work, or silent only for a moment, are left alone. (A session's ROW SHARE lock on the
+    /// table lasts as long as its lock on the row.)
     static let endSilentTransactions = Statement(
         """
         SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)

@@ -39,7 +39,8 @@ enum Migrator {
         try connection.script("BEGIN", deadline: deadline)
         do throws(StoreError) {
             try connection.script(
-                "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '30s'; SET LOCAL client_min_messages = error;"
+                "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '30s';"
+                    + "SET LOCAL client_min_messages = error;"
                     + "SELECT pg_advisory_xact_lock(\(lockKey));"
                     + "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL,"
                     + " applied_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT NOW())", deadline: deadline)

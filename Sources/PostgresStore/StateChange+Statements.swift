@@ -206,7 +206,8 @@ extension StateChange {
             decisions.map { decision in
                 [
                     "seq": .int(decision.sequence), "time": .int(decision.time.storable.milliseconds),
-                    "app": .string(decision.app.rawValue), "source": .int(Int64(Int32(clamping: decision.fromReplicas))),
+                    "app": .string(decision.app.rawValue),
+                    "source": .int(Int64(Int32(clamping: decision.fromReplicas))),
                     "target": .int(Int64(Int32(clamping: decision.toReplicas))), "reason": .string(decision.reason),
                     "trigger": .string(decision.triggeredBy), "metrics": decision.metrics,
                     "explanation": decision.explanation, "epoch": .int(Int64(clamping: decision.epoch.rawValue)),

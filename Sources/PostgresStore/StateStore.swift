@@ -1,8 +1,8 @@
 import Logging
 import OrchestryModel
 
-/// The shared state in PostgreSQL. Every change is fenced: it is committed only while the writer's epoch is the lease's.
-/// Reads are not.
+/// The shared state in PostgreSQL. Every change is fenced: it is committed only while the writer's epoch is the
+/// lease's. Reads are not.
 package final class StateStore: Sendable {
     let pool: ConnectionPool
     let configuration: StoreConfiguration
@@ -57,8 +57,8 @@ package final class StateStore: Sendable {
 
     /// Commits all changes in one transaction, in order, if `leader` still holds the lease with this epoch.
     /// Without changes it only checks that.
-    /// - Throws: `.fenced` when not; `.outcomeUnknown` when the connection was lost or the deadline passed while the answer
-    ///   was awaited; `.duplicateRequest`; anything else means that nothing was changed.
+    /// - Throws: `.fenced` when not; `.outcomeUnknown` when the connection was lost or the deadline passed while the
+    ///   answer was awaited; `.duplicateRequest`; anything else means that nothing was changed.
     package func write(_ changes: [StateChange], epoch: Epoch, leader: NodeID) async throws(StoreError) {
         var statements: [Statement] = [Self.fence(epoch: epoch, leader: leader)]
         for change in changes { statements += try change.statements(epoch: epoch) }
@@ -78,9 +78,9 @@ package final class StateStore: Sendable {
         }
     }
 
-    /// Makes the partitions of the coming days and months, drops those past their retention, forgets old idempotency keys.
-    /// To be called by the leader, about once an hour; a late call costs nothing, because rows that no partition covers go
-    /// to a default partition, and from there to the right one when it is made.
+    /// Makes the partitions of the coming days and months, drops those past their retention, forgets old idempotency
+    /// keys. To be called by the leader, about once an hour; a late call costs nothing, because rows that no partition
+    /// covers go to a default partition, and from there to the right one when it is made.
     /// - Throws: as `write`.
     package func maintain(now: WallTime, epoch: Epoch, leader: NodeID) async throws(StoreError) -> Maintenance {
         let retention = configuration.retention
@@ -99,7 +99,8 @@ package final class StateStore: Sendable {
         }
         func drop(_ table: String, unit: String, age: Duration) -> Statement {
             Statement(
-                "SELECT orchestry_drop_partitions('\(table)', \(SQL.timestamp(1)), interval '1 \(unit)')", [cutoff(age)])
+                "SELECT orchestry_drop_partitions('\(table)', \(SQL.timestamp(1)), interval '1 \(unit)')", [cutoff(age)]
+            )
         }
         let statements = [
             Self.fence(epoch: epoch, leader: leader),

@@ -21,9 +21,9 @@ package struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebu
         }
     }
 
-    /// A libpq URI (`postgresql://user:password@a,b/name`) or keywords (`host=a,b dbname=name`). Several hosts are tried in
-    /// order; unless `target_session_attrs` says otherwise only one that accepts writes will do, so that a promoted
-    /// standby is followed.
+    /// A libpq URI (`postgresql://user:password@a,b/name`) or keywords (`host=a,b dbname=name`). Several hosts are
+    /// tried in order; unless `target_session_attrs` says otherwise only one that accepts writes will do, so that a
+    /// promoted standby is followed.
     package var connectionString: String
     /// Connections for queries, 1…100. The lease has one of its own on top.
     package var poolSize: Int
@@ -59,13 +59,13 @@ package struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebu
     package var description: String { "StoreConfiguration(pool: \(poolSize), application: \(applicationName))" }
     package var debugDescription: String { description }
 
-    /// - Throws: `StoreError.unavailable` when libpq can't read the connection string. Its text is not repeated, because
-    ///   a password may be anywhere in it.
+    /// - Throws: `StoreError.unavailable` when libpq can't read the connection string. Its text is not repeated,
+    ///   because a password may be anywhere in it.
     package func validate() throws(StoreError) { _ = try ConnectionTargets(connectionString) }
 }
 
-/// The hosts of a connection string. libpq's asynchronous connect leaves time-outs to its caller, so a silent first host
-/// would keep it from ever trying the second: each host is therefore connected to separately.
+/// The hosts of a connection string. libpq's asynchronous connect leaves time-outs to its caller, so a silent first
+/// host would keep it from ever trying the second: each host is therefore connected to separately.
 struct ConnectionTargets {
     /// For each host the keywords that single it out; one empty list when the string names at most one host.
     let overrides: [[(keyword: String, value: String)]]

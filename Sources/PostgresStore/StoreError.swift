@@ -15,8 +15,8 @@ package enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
     /// A row holds something this release can't read.
     case invalidData(String)
 
-    /// Whether the same call may succeed later without anybody doing something about it. For `outcomeUnknown` the caller
-    /// must first find out (`request(_:)`), unless the change is safe to repeat: all are but `completeRequest`.
+    /// Whether the same call may succeed later without anybody doing something about it. For `outcomeUnknown` the
+    /// caller must first find out (`request(_:)`), unless the change is safe to repeat: all are but `completeRequest`.
     package var isRetryable: Bool {
         switch self {
         case .unavailable, .outcomeUnknown: true

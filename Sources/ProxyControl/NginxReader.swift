@@ -27,9 +27,10 @@ actor NginxReader {
         let operation = "reading nginx's status"
         let text = try get("/status", layout(operation), operation)
         let numbers = text.split { !$0.isNumber }.compactMap { UInt64($0) }
-        guard numbers.count >= 4 else { throw ProxyError(.badAnswer, while: operation, "no figures") }
+        guard numbers.count >= 7 else { throw ProxyError(.badAnswer, while: operation, "no figures") }
         return ProxyStatus(
-            activeConnections: numbers[0], accepted: numbers[1], handled: numbers[2], requests: numbers[3])
+            activeConnections: numbers[0], accepted: numbers[1], handled: numbers[2], requests: numbers[3],
+            reading: numbers[4], writing: numbers[5], waiting: numbers[6])
     }
 
     func membership() throws(ProxyError) -> String {

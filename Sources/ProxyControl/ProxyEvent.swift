@@ -33,4 +33,8 @@ package struct ProxyStatus: Hashable, Sendable {
     package var accepted: UInt64
     package var handled: UInt64
     package var requests: UInt64
+    /// Connections whose request is being read, whose answer is being written, and that are idle.
+    package var reading: UInt64
+    package var writing: UInt64
+    package var waiting: UInt64
 }

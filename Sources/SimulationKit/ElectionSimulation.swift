@@ -57,7 +57,6 @@ public struct ElectionSimulation: Sendable {
             if cluster.failure == nil { plan.apply(to: &cluster) }
         }
         let convergence = calm(&cluster)
-        if cluster.steps >= stepLimit { cluster.fail(.tooManySteps, "\(cluster.steps) steps") }
         return Report(
             seed: seed, voters: options.voters, steps: cluster.steps, failure: cluster.failure,
             convergence: convergence, activations: cluster.activations,
@@ -81,7 +80,11 @@ public struct ElectionSimulation: Sendable {
             }
             cluster.run(for: 10_000_000)
         }
-        if cluster.failure == nil { cluster.fail(.noLeader, "\(calmWithin / 1_000_000_000) s after the faults") }
+        if cluster.steps >= stepLimit {
+            cluster.fail(.tooManySteps, "\(cluster.steps) steps")
+        } else {
+            cluster.fail(.noLeader, "\(calmWithin / 1_000_000_000) s after the faults")
+        }
         return nil
     }
 }

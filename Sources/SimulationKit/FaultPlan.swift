@@ -1,7 +1,7 @@
 import Leadership
 import OrchestryModel
 
-/// Which faults one run sees, how hard and how often. Each run gets some kinds only ("swarm testing", Groce and others,
+/// Which faults one run sees, how hard and how often. Each run gets some kinds only, by chance or by theme ("swarm testing", Groce and others,
 /// ISSTA 2012): with all kinds at once, the calm that some bugs need never comes.
 struct FaultPlan: Sendable {
     enum Kind: Int, CaseIterable, Sendable {
@@ -16,9 +16,16 @@ struct FaultPlan: Sendable {
 
     init(seed: UInt64) {
         var random = SplitMix64(seed: seed)
-        let share = [20, 35, 60][Int(random.next(below: 3))] as Int64
-        var kinds = Kind.allCases.filter { _ in random.next(below: 100) < share }
-        if kinds.isEmpty { kinds = [.crash, .redraw, .storeSlow] }
+        let themes: [[Kind]] = [
+            [.siege, .usurpation, .storeSlow], [.siege, .usurpation, .store, .redraw],
+            [.crash, .redraw, .handover], [.redraw, .delay, .isolation, .usurpation],
+        ]
+        var kinds = themes[Int(random.next(below: Int64(themes.count)))]
+        if random.next(below: 2) == 0 {
+            let share = [20, 35, 60][Int(random.next(below: 3))] as Int64
+            let drawn = Kind.allCases.filter { _ in random.next(below: 100) < share }
+            if !drawn.isEmpty { kinds = drawn }
+        }
         self.kinds = kinds
         interval = [150_000_000, 500_000_000, 1_500_000_000][Int(random.next(below: 3))]
         self.random = random
@@ -74,6 +81,7 @@ struct FaultPlan: Sendable {
 
     /// One node alone with PostgreSQL, or all others alone with it.
     private mutating func besiege(_ node: Int, _ cluster: inout SimulatedCluster) {
+        if chance(50) { changeStoreDelays(&cluster) }
         let shut: StoreLink = chance(50) ? .silent : .refusing
         let othersGoOn = chance(50)
         for other in cluster.voters where other != node {
@@ -96,12 +104,13 @@ struct FaultPlan: Sendable {
     }
 
     private mutating func changeNetworkDelays(_ cluster: inout SimulatedCluster) {
-        cluster.network.delays = [
-            Delays(minimum: 100_000, maximum: 1_000_000),
-            Delays(minimum: 100_000, maximum: 100_000_000),
-            Delays(minimum: 100_000, maximum: 5_000_000, slowPerMille: 100, slowMaximum: 3_000_000_000),
-            Delays(minimum: 100_000, maximum: 400_000_000, slowPerMille: 300, slowMaximum: 2_000_000_000),
-        ][Int(random.next(below: 4))]
+        cluster.network.delays =
+            [
+                Delays(minimum: 100_000, maximum: 1_000_000),
+                Delays(minimum: 100_000, maximum: 100_000_000),
+                Delays(minimum: 100_000, maximum: 5_000_000, slowPerMille: 100, slowMaximum: 3_000_000_000),
+                Delays(minimum: 100_000, maximum: 400_000_000, slowPerMille: 300, slowMaximum: 2_000_000_000),
+            ][Int(random.next(below: 4))]
     }
 
     private mutating func isolate(_ node: Int, _ cluster: inout SimulatedCluster) {
@@ -123,12 +132,13 @@ struct FaultPlan: Sendable {
     }
 
     private mutating func changeStoreDelays(_ cluster: inout SimulatedCluster) {
-        cluster.store.delays = [
-            Delays(minimum: 1_000_000, maximum: 4_000_000),
-            Delays(minimum: 1_000_000, maximum: 300_000_000),
-            Delays(minimum: 1_000_000, maximum: 10_000_000, slowPerMille: 300, slowMaximum: 6_000_000_000),
-            Delays(minimum: 500_000_000, maximum: 2_500_000_000),
-        ][Int(random.next(below: 4))]
+        cluster.store.delays =
+            [
+                Delays(minimum: 1_000_000, maximum: 4_000_000),
+                Delays(minimum: 1_000_000, maximum: 300_000_000),
+                Delays(minimum: 1_000_000, maximum: 10_000_000, slowPerMille: 300, slowMaximum: 6_000_000_000),
+                Delays(minimum: 500_000_000, maximum: 2_500_000_000),
+            ][Int(random.next(below: 4))]
         cluster.store.brokenPerMille = [0, 0, 200][Int(random.next(below: 3))]
     }
 }

@@ -16,7 +16,9 @@ extension SimulatedCluster {
         case .statement(let request, let node, let incarnation, let answers):
             let outcome = register.execute(
                 request.statement, by: nodes[node].id, clock: storeClock.local(at: now))
-            note { "postgres carries out \($0.nodes[node].id)#\(request.id) \(request.statement) -> \(outcome.summary)" }
+            note {
+                "postgres carries out \($0.nodes[node].id)#\(request.id) \(request.statement) -> \(outcome.summary)"
+            }
             guard answers, nodes[node].storeLink == .open else { return }
             let answer = Event.answer(request.id, outcome, node: node, incarnation: incarnation)
             queue.push(answer, at: now + draw(store.delays))
@@ -179,7 +181,8 @@ extension SimulatedCluster {
         guard options.traces else { return }
         switch message {
         case .heartbeat, .heartbeatAck: break
-        case .voteRequest, .voteReply, .released: note { "\($0.nodes[sender].id) -> \($0.nodes[receiver].id)  \(message)" }
+        case .voteRequest, .voteReply, .released:
+            note { "\($0.nodes[sender].id) -> \($0.nodes[receiver].id)  \(message)" }
         }
     }
 }
@@ -191,7 +194,8 @@ extension LeaseOutcome {
         case .acquired(let epoch): "acquired \(epoch)"
         case .renewed(let epoch, let mode): "renewed \(epoch) \(mode)"
         case .released(let epoch): "released \(epoch)"
-        case .refused(let row): row.map { "refused, row is \($0.leader)'s, \($0.epoch) \($0.mode)" } ?? "refused, no row"
+        case .refused(let row):
+            row.map { "refused, row is \($0.leader)'s, \($0.epoch) \($0.mode)" } ?? "refused, no row"
         case .failed(let reason): "failed: \(reason)"
         }
     }

@@ -26,11 +26,19 @@ public final class ChildProcess: Sendable {
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
         // Descriptors of other tests would keep their sockets and pipes open. Closing what is not open does no harm.
         for descriptor in Int32(3)..<1024 { posix_spawn_file_actions_addclose(&actions, descriptor) }
+        // A thread of the test may have signals blocked, which the child would inherit and never see.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var texts: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         texts.append(nil)
         defer { for text in texts { free(text) } }
         var id = pid_t()
-        let status = posix_spawn(&id, executable, &actions, nil, texts, environ)
+        let status = posix_spawn(&id, executable, &actions, &attributes, texts, environ)
         guard status == 0 else {
             throw SpawnError(description: "can't start \(executable): \(String(cString: strerror(status)))")
         }

@@ -2,8 +2,8 @@ import Foundation
 import Glibc
 import Synchronization
 
-/// A PostgreSQL server of the test's own: a new cluster in a temporary folder, on the loopback interface and a free port,
-/// trusting everybody there. It ends with the object, and with the test's process, however that ends.
+/// A PostgreSQL server of the test's own: a new cluster in a temporary folder, on the loopback interface and a free
+/// port, trusting everybody there. It ends with the object, and with the test's process, however that ends.
 public final class PrivatePostgres: Sendable {
     public struct StartError: Error, CustomStringConvertible {
         public var description: String
@@ -54,8 +54,18 @@ public final class PrivatePostgres: Sendable {
         watchdog = try ChildProcess(
             "/bin/sh",
             [
-                "-c", "read line; kill -CONT $(head -n 1 \"$1/postmaster.pid\"); "
-                    + "kill -QUIT $(head -n 1 \"$1/postmaster.pid\"); sleep 0.3; rm -rf \"$2\"",
+                "-c",
+                """
+                read line
+                if server=$(head -n 1 "$1/postmaster.pid"); then
+                    kill -CONT $server
+                    kill -QUIT $server
+                    for turn in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+                        [ -e /proc/$server/exe ] && sleep 0.2
+                    done
+                fi
+                rm -rf "$2"
+                """,
                 "watchdog", folder.appending("data"), folder.path,
             ], input: ends[0])
         close(ends[0])

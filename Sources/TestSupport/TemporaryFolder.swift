@@ -6,7 +6,8 @@ public final class TemporaryFolder: Sendable {
     public let path: String
 
     public init(_ label: String = "test") throws {
-        path = FileManager.default.temporaryDirectory
+        path =
+            FileManager.default.temporaryDirectory
             .appendingPathComponent("orchestry-\(label)-\(UUID().uuidString.prefix(8).lowercased())").path
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }

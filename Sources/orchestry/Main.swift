@@ -36,7 +36,7 @@ struct Main {
 
 struct Orchestry: AsyncParsableCommand {
     /// What `--version` and `version` print.
-    static let version = "1.0.0"
+    static let version = "0.1.0"
     static let configuration = CommandConfiguration(
         commandName: "orchestry",
         abstract: "Runs web apps in containers, keeps them up and fits their number to the load.",

@@ -88,7 +88,9 @@ struct Config: AsyncParsableCommand {
                 for key in ConfigurationKey.catalogue {
                     let entry = layers.entries[key.name]
                     let value = entry?.shown ?? "(not set)"
-                    print("\(key.name): \(value.isEmpty ? "''" : value)   # \(entry?.source ?? "no default"); \(key.summary)")
+                    print(
+                        "\(key.name): \(value.isEmpty ? "''" : value)   # \(entry?.source ?? "no default"); \(key.summary)"
+                    )
                 }
             } catch {
                 throw Refusal("\(error)")

@@ -93,7 +93,8 @@ final class Cluster: Sendable {
 
     /// Built beside the test bundle.
     static var daemon: String {
-        URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appendingPathComponent("orchestryd").path
+        URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appendingPathComponent("orchestryd")
+            .path
     }
 
     // MARK: Nodes
@@ -292,7 +293,8 @@ func withCluster(_ label: String, _ body: (Cluster) async throws -> Void) async 
     } catch {
         for member in cluster.members {
             let log = (try? String(contentsOfFile: member.folder + "/log", encoding: .utf8)) ?? ""  // Best effort.
-            print("--- log of \(member.id), last lines\n" + log.split(separator: "\n").suffix(40).joined(separator: "\n"))
+            print(
+                "--- log of \(member.id), last lines\n" + log.split(separator: "\n").suffix(40).joined(separator: "\n"))
         }
         try await cluster.tearDown()
         throw error

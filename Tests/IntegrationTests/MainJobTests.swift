@@ -14,7 +14,9 @@ let servicesExpected =
     .serialized, .enabled(if: servicesExpected, "needs PostgreSQL, nginx and a container engine: see configs/dev/test"),
     .timeLimit(.minutes(5)))
 struct MainJobTests {
-    @Test func `apps are registered, run, routed by host name, scaled, stopped and deleted through any node`() async throws {
+    @Test func `apps are registered, run, routed by host name, scaled, stopped and deleted through any node`()
+        async throws
+    {
         try await withCluster("life") { cluster in
             _ = try await cluster.leader()
             let (first, second, third) = (cluster.members[0], cluster.members[1], cluster.members[2])
@@ -43,7 +45,8 @@ struct MainJobTests {
             #expect(list.compactMap { $0["name"]?.stringValue } == ["shop", "web"])
             let logs = try await cluster.get("/apps/shop/logs", from: first)
             #expect(logs.json["total_containers"] == 2)
-            #expect(logs.json["logs"]?.arrayValue?.count { $0["message"]?.stringValue?.contains("listening") == true } == 2)
+            #expect(
+                logs.json["logs"]?.arrayValue?.count { $0["message"]?.stringValue?.contains("listening") == true } == 2)
 
             #expect(try await cluster.post("/apps/web/down", to: second).json["containers_stopped"] == 1)
             try await cluster.waitForReady("web", 0, via: first)
@@ -84,7 +87,9 @@ struct MainJobTests {
             #expect(writes.done > 50)
             #expect(requests.failed.isEmpty, "\(requests.failed)")
             #expect(requests.done > 50)
-            print("leader killed: \(writes.done) writes, longest \(writes.longest); \(requests.done) requests, longest \(requests.longest)")
+            print(
+                "leader killed: \(writes.done) writes, longest \(writes.longest); \(requests.done) requests, longest \(requests.longest)"
+            )
 
             let next = try await cluster.leader(via: survivors[0])
             #expect(next != leader)
@@ -125,7 +130,8 @@ struct MainJobTests {
         }
     }
 
-    @Test func `all nodes killed and started again: containers adopted, windows rebuilt, state as before`() async throws {
+    @Test func `all nodes killed and started again: containers adopted, windows rebuilt, state as before`() async throws
+    {
         try await withCluster("restart") { cluster in
             _ = try await cluster.leader()
             let member = cluster.members[0]
@@ -135,7 +141,8 @@ struct MainJobTests {
             // Some traffic for the windows to remember, through the first node's nginx.
             for _ in 0..<100 { _ = try await cluster.app("web", via: member) }
             try await eventuallyTrue("the traffic is in the metrics") {
-                (try await cluster.get("/apps/web/metrics", from: member).json["metrics"]?["metrics"]?["rps"]?.doubleValue ?? 0) > 1
+                (try await cluster.get("/apps/web/metrics", from: member).json["metrics"]?["metrics"]?["rps"]?
+                    .doubleValue ?? 0) > 1
             }
             let before = try cluster.containers(of: "web")
             for member in cluster.members { await cluster.kill(member.id) }
@@ -164,7 +171,8 @@ struct MainJobTests {
             _ = try await cluster.post("/apps/register", Cluster.document("web", scaling: scaling), to: member)
             _ = try await cluster.post("/apps/web/up", to: member)
             try await cluster.waitForReady("web", 1, via: member)
-            let load = try await request("web", through: member, on: cluster, for: .seconds(14), pause: .milliseconds(8))
+            let load = try await request(
+                "web", through: member, on: cluster, for: .seconds(14), pause: .milliseconds(8))
             #expect(load.failed.isEmpty, "\(load.failed)")
             let history = try await eventualHistory(of: "web", on: cluster)
             #expect(history.contains { $0.from < $0.to && $0.reason.contains("rps") }, "\(history)")
@@ -175,7 +183,9 @@ struct MainJobTests {
 
     // MARK: Helpers
 
-    private func eventualHistory(of app: String, on cluster: Cluster) async throws -> [(from: Int, to: Int, reason: String)] {
+    private func eventualHistory(of app: String, on cluster: Cluster) async throws -> [(
+        from: Int, to: Int, reason: String
+    )] {
         var history: [(from: Int, to: Int, reason: String)] = []
         try await eventuallyTrue("the app scales out and in", within: .seconds(60)) {
             let answer = try await cluster.get("/apps/\(app)/metrics", from: cluster.members[0])
@@ -206,7 +216,11 @@ func write(through member: Cluster.Member, on cluster: Cluster, for duration: Du
         do {
             let answer = try await cluster.post(
                 "/apps/web/policy", ["policy": ["maxReplicas": JSONValue(7 + outcome.done)]], to: member)
-            if answer.status == 200 { outcome.done += 1 } else { outcome.failed.append("\(answer.status) \(answer.text)") }
+            if answer.status == 200 {
+                outcome.done += 1
+            } else {
+                outcome.failed.append("\(answer.status) \(answer.text)")
+            }
         } catch {
             outcome.failed.append("\(error)")
         }
@@ -226,7 +240,11 @@ func request(
         let begun = ContinuousClock.now
         do {
             let answer = try await cluster.app(app, via: member)
-            if answer.status == 200 { outcome.done += 1 } else { outcome.failed.append("\(answer.status) \(answer.text)") }
+            if answer.status == 200 {
+                outcome.done += 1
+            } else {
+                outcome.failed.append("\(answer.status) \(answer.text)")
+            }
         } catch {
             outcome.failed.append("\(error)")
         }

@@ -1,5 +1,7 @@
 import Foundation
+import NIOHTTP1
 import OrchestryModel
+import TestSupport
 import Testing
 
 @Suite(
@@ -7,7 +9,9 @@ import Testing
     .timeLimit(.minutes(3)))
 struct RefusalTests {
     private func changed(_ change: (inout [String: JSONValue], inout [String: JSONValue]) -> Void) -> JSONValue {
-        guard case .object(var root) = Cluster.document("bad"), case .object(var spec)? = root["spec"] else { return .null }
+        guard case .object(var root) = Cluster.document("bad"), case .object(var spec)? = root["spec"] else {
+            return .null
+        }
         change(&root, &spec)
         root["spec"] = .object(spec)
         return .object(root)
@@ -19,7 +23,10 @@ struct RefusalTests {
             let follower = try #require(cluster.members.first { $0.id != leader })
             let cases: [(name: String, document: JSONValue, field: String)] = [
                 ("missing image", changed { $1["image"] = nil }, "spec.image"),
-                ("negative replicas", changed { root, _ in root["scaling"] = ["minReplicas": -1] }, "scaling.minReplicas"),
+                (
+                    "negative replicas", changed { root, _ in root["scaling"] = ["minReplicas": -1] },
+                    "scaling.minReplicas"
+                ),
                 (
                     "min over max", changed { root, _ in root["scaling"] = ["minReplicas": 5, "maxReplicas": 2] },
                     "scaling.maxReplicas"
@@ -57,7 +64,8 @@ struct RefusalTests {
             _ = try await cluster.post("/apps/register", Cluster.document("web"), to: cluster.members[0])
             let key = [("Idempotency-Key", "key-\(UUID())")]
             let first = try await cluster.post("/apps/web/scale", ["replicas": 1], to: cluster.members[1], headers: key)
-            let second = try await cluster.post("/apps/web/scale", ["replicas": 1], to: cluster.members[2], headers: key)
+            let second = try await cluster.post(
+                "/apps/web/scale", ["replicas": 1], to: cluster.members[2], headers: key)
             // Without the key the second answer would be "no_change".
             #expect(first.json == second.json)
             #expect(first.json["status"] == "scaled")

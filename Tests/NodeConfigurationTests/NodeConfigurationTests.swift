@@ -79,7 +79,8 @@ struct NodeConfigurationTests {
             for part in [
                 "node.id (file \(path)) must be a DNS label", "api.prot in \(path) is not a setting",
                 "api.port (file \(path)) must be a whole number from 1 to 65535, got '99999'",
-                "leadership.promise (file \(path)) must be a number with a unit", "nonsense.x in \(path) is not a setting",
+                "leadership.promise (file \(path)) must be a number with a unit",
+                "nonsense.x in \(path) is not a setting",
                 "'b' must have the form id=host:port", "environment variable ORCHESTRY_API_HOTS is not a setting",
                 "cluster.tls_ca must be set",
             ] {

@@ -200,6 +200,19 @@ import WireProtocol
         }
     }
 
+    @Test func `a port in use is said, and can be tried again`() async throws {
+        try await Fixture.run { fixture in
+            let first = try await fixture.started("node-a")
+            let port = first.transport.boundPort
+            let second = fixture.make("node-b", port: port)
+            let error = await #expect(throws: PeerError.self) { try await second.start() }
+            #expect(error?.description.contains("127.0.0.1:\(port)") == true)
+            await first.transport.shutdown()
+            try await second.start()
+            #expect(second.transport.boundPort == port)
+        }
+    }
+
     @Test func `after shutdown nothing is left`() async throws {
         try await Fixture.run { fixture in
             let (a, b) = try await fixture.pair()

@@ -49,7 +49,8 @@ struct BatchTests {
     @Test func `a batch whose answer never came is sent again and counts once`() async throws {
         let fixture = try await Fixture(operationTimeout: .seconds(1))
         let epoch = try await fixture.lead(alice)
-        let session = try fixture.session("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(2); COMMIT;")
+        let session = try fixture.session(
+            "BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(2); COMMIT;")
         let isLocked = try await eventually { try await fixture.isSleeping }
         try #require(isLocked)
         let error = await failure { () throws(StoreError) in

@@ -104,7 +104,7 @@ struct FenceTests {
             """
             SET application_name = 'frozen'; BEGIN; SELECT orchestry_fence('alice', \(epoch));
             INSERT INTO settings VALUES ('k', '1', NOW(), 'alice');
-            \\! sleep 600
+            \\! exec sleep 30
             COMMIT;
             """)
         let isFrozen = try await eventually {
@@ -119,7 +119,7 @@ struct FenceTests {
         defer { candidate.shutdown() }
         #expect(await candidate.acquire(votes: true) == .acquired(epoch.next))
         #expect(try await fixture.sql("SELECT count(*) FROM settings") == "0")
-        // The shell's child holds on otherwise.
+        // It would sleep on: psql notices only afterwards that its session is gone.
         try await ChildProcess("/usr/bin/env", ["pkill", "-P", String(session.id)]).ended()
         try await session.ended()
     }

@@ -46,7 +46,8 @@ struct LeaseRule: Sendable, CustomTestStringConvertible {
             testDescription: "L4: renewal", statement: .renew(epoch: Epoch(5), seq: 4, mode: .quorum),
             expected: .renewed(.quorum)),
         LeaseRule(
-            testDescription: "L4: same seq", statement: .renew(epoch: Epoch(5), seq: 3, mode: .quorum), expected: .refused),
+            testDescription: "L4: same seq", statement: .renew(epoch: Epoch(5), seq: 3, mode: .quorum),
+            expected: .refused),
         LeaseRule(
             testDescription: "L4: delayed, lower seq", mode: "solo",
             statement: .renew(epoch: Epoch(5), seq: 2, mode: .quorum), expected: .refused),
@@ -95,11 +96,13 @@ struct LeaseTests {
                 prior_expires_at = date_trunc('second', NOW()) + interval '\(rule.priorExpires) seconds'
             """)
         let columns = "leader_id, epoch, mode, seq, expires_at, prior_expires_at"
-        let before = try await fixture.sql("SELECT \(columns) FROM leader_lease").split(separator: "|", omittingEmptySubsequences: false)
+        let before = try await fixture.sql("SELECT \(columns) FROM leader_lease").split(
+            separator: "|", omittingEmptySubsequences: false)
         let connection = fixture.lease(alice)
         defer { connection.shutdown() }
         let outcome = await connection.perform(LeaseRequest(id: 1, statement: rule.statement), timeout: .seconds(20))
-        let after = try await fixture.sql("SELECT \(columns), expires_at > NOW() FROM leader_lease").split(separator: "|", omittingEmptySubsequences: false)
+        let after = try await fixture.sql("SELECT \(columns), expires_at > NOW() FROM leader_lease").split(
+            separator: "|", omittingEmptySubsequences: false)
         switch (rule.expected, outcome) {
         case (.acquired(let expected), .acquired(let epoch)):
             #expect(epoch == expected)

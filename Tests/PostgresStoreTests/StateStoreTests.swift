@@ -90,7 +90,8 @@ struct StateStoreTests {
             try await fixture.store.write(changes, epoch: epoch, leader: alice)
         }
         var status = InstanceStatus(
-            instance: InstanceID(unchecked: "web-1-abcdef"), app: web, revision: 1, node: bob, state: .starting, since: noon)
+            instance: InstanceID(unchecked: "web-1-abcdef"), app: web, revision: 1, node: bob, state: .starting,
+            since: noon)
         try await write(.saveApplication(application()), .saveInstance(status))
         #expect(try await fixture.store.instances().isEmpty, "no container yet")
 

@@ -18,7 +18,7 @@ actor Agent {
         case adopt([ManagedContainer])
     }
 
-    private struct Managed {
+    struct Managed {
         var lifecycle: InstanceLifecycle
         var assignment: Assignment
         /// The epoch of the command that made it: the container's label.
@@ -33,17 +33,17 @@ actor Agent {
     private static let settlingTime = Duration.seconds(2)
 
     let node: NodeID
-    private let engine: DockerEngine
-    private let prober: HealthProber
-    private let clock: NodeClock
-    private let logger: Logger
-    private let onStatus: @Sendable (InstanceStatus) -> Void
-    private let onEvent: @Sendable (EventKind, AppName?, String, JSONValue) -> Void
-    private let onChange: @Sendable () -> Void
+    let engine: DockerEngine
+    let prober: HealthProber
+    let clock: NodeClock
+    let logger: Logger
+    let onStatus: @Sendable (InstanceStatus) -> Void
+    let onEvent: @Sendable (EventKind, AppName?, String, JSONValue) -> Void
+    let onChange: @Sendable () -> Void
 
     private let inputs: AsyncStream<Input>
     private let continuation: AsyncStream<Input>.Continuation
-    private var instances: [InstanceID: Managed] = [:]
+    var instances: [InstanceID: Managed] = [:]
     private var highestEpoch = Epoch.none
     private var generator = SystemRandomNumberGenerator()
     private var engineAvailable = false
@@ -51,7 +51,7 @@ actor Agent {
     private var adopted = false
     /// True once every adopted instance was probed, or had its time: until then reports would make the leader take
     /// serving instances out of routing.
-    private var settled = false
+    var settled = false
     private(set) var capacity: (millicores: Int, memoryBytes: Int64) = (0, 0)
     private let configuredCapacity: (millicores: Int?, memoryBytes: Int64?)
 
@@ -134,7 +134,7 @@ actor Agent {
 
     nonisolated func stop() { continuation.finish() }
 
-    private typealias Job = @Sendable () async -> Void
+    typealias Job = @Sendable () async -> Void
 
     private func handle(_ input: Input) -> [Job] {
         switch input {
@@ -178,13 +178,16 @@ actor Agent {
         return [
             { [weak self] in
                 // The die event may come before the engine has noted why: its own record is the better witness.
-                let details = try? await engine.inspect(event.containerID)  // Gone already: the event is all there is.
-                let lines = (try? await engine.logs(event.containerID, tail: 10)) ?? []  // Best effort, for the operator.
+                // Gone already: the event is all there is.
+                let details = try? await engine.inspect(event.containerID)
+                // Best effort, for the operator.
+                let lines = (try? await engine.logs(event.containerID, tail: 10)) ?? []
                 self?.submit(
                     .lifecycle(
                         instance,
                         .containerExited(
-                            containerID: event.containerID, code: details?.exitCode ?? exitCode, outOfMemory: details?.outOfMemory ?? false,
+                            containerID: event.containerID, code: details?.exitCode ?? exitCode,
+                            outOfMemory: details?.outOfMemory ?? false,
                             lastLogLines: lines.map(\.text))))
             }
         ]
@@ -248,126 +251,6 @@ actor Agent {
         return work
     }
 
-    // MARK: Actions
-
-    private func jobs(for actions: [InstanceLifecycle.Action], of instance: InstanceID) -> [Job] {
-        guard let managed = instances[instance] else { return [] }
-        var work: [Job] = []
-        for action in actions {
-            switch action {
-            case .ensureImage: work.append(ensureImage(of: managed.assignment))
-            case .startContainer: work.append(startContainer(of: managed.assignment, epoch: managed.epoch))
-            case .stopContainer(let container, let graceSeconds):
-                work.append(stopContainer(container, graceSeconds: graceSeconds, of: instance))
-            case .removeContainer(let container): work.append(removeContainer(container, of: instance))
-            case .startProbing(let endpoint): startProbing(managed.assignment, endpoint)
-            case .stopProbing: prober.stop(instance)
-            case .statusChanged(let status):
-                logger.debug(
-                    "Instance status",
-                    metadata: ["instance": "\(instance)", "state": "\(status.state.label)", "why": "\(status.message)"])
-                if settled { onStatus(status) }
-            case .record(let kind, let message, let details):
-                onEvent(kind, managed.assignment.app, message, details)
-            case .wake(let due): work.append(wake(instance, at: due))
-            case .finished:
-                prober.stop(instance)
-                instances[instance] = nil
-                onChange()
-            }
-        }
-        return work
-    }
-
-    private func ensureImage(of assignment: Assignment) -> Job {
-        let engine = engine
-        return { [weak self] in
-            let spec = assignment.spec
-            do {
-                let present = try await engine.imageIsPresent(spec.image)
-                switch spec.pullPolicy {
-                case .never where !present:
-                    self?.submit(
-                        .lifecycle(assignment.instance, .imageFailed("image \(spec.image) is not on this node and pullPolicy is Never")))
-                    return
-                case .ifNotPresent where !present, .always: try await engine.pull(spec.image)
-                case .never, .ifNotPresent: break
-                }
-                self?.submit(.lifecycle(assignment.instance, .imagePresent))
-            } catch {
-                self?.submit(.lifecycle(assignment.instance, .imageFailed("\(error)")))
-            }
-        }
-    }
-
-    private func startContainer(of assignment: Assignment, epoch: Epoch) -> Job {
-        let engine = engine
-        return { [weak self] in
-            do {
-                let container = try await engine.start(assignment, epoch: epoch)
-                await self?.noteProbeEndpoint(container.probeEndpoint, of: assignment.instance)
-                self?.submit(
-                    .lifecycle(
-                        assignment.instance,
-                        .containerStarted(containerID: container.id, endpoint: container.endpoint)))
-            } catch {
-                self?.submit(.lifecycle(assignment.instance, .startFailed("\(error)")))
-            }
-        }
-    }
-
-    private func noteProbeEndpoint(_ endpoint: Endpoint?, of instance: InstanceID) {
-        instances[instance]?.probeEndpoint = endpoint
-    }
-
-    private func stopContainer(_ container: String, graceSeconds: Int, of instance: InstanceID) -> Job {
-        let engine = engine
-        return { [weak self] in
-            do {
-                try await engine.stop(container, graceSeconds: graceSeconds)
-                let details = try? await engine.inspect(container)  // Gone already: stopped is all that matters.
-                self?.submit(
-                    .lifecycle(
-                        instance,
-                        .containerExited(
-                            containerID: container, code: details?.exitCode ?? 0, outOfMemory: details?.outOfMemory ?? false, lastLogLines: [])))
-            } catch {
-                self?.submit(.lifecycle(instance, .removeFailed("\(error)")))
-            }
-        }
-    }
-
-    private func removeContainer(_ container: String, of instance: InstanceID) -> Job {
-        let engine = engine
-        return { [weak self] in
-            do {
-                try await engine.remove(container)
-                self?.submit(.lifecycle(instance, .containerRemoved))
-            } catch {
-                self?.submit(.lifecycle(instance, .removeFailed("\(error)")))
-            }
-        }
-    }
-
-    private func startProbing(_ assignment: Assignment, _ endpoint: Endpoint?) {
-        guard let endpoint = instances[assignment.instance]?.probeEndpoint ?? endpoint else { return }
-        prober.start(assignment.instance, check: assignment.spec.health, probeEndpoint: endpoint) { [weak self] instance, result in
-            switch result.outcome {
-            case .success: self?.submit(.lifecycle(instance, .probeSucceeded))
-            case .failure(let failure): self?.submit(.lifecycle(instance, .probeFailed("\(failure)")))
-            }
-        }
-    }
-
-    private func wake(_ instance: InstanceID, at due: Instant) -> Job {
-        let clock = clock
-        return { [weak self] in
-            let wait = due - clock.now()
-            if wait > .zero { try? await Task.sleep(for: wait) }  // Cancelled: the node stops.
-            self?.submit(.lifecycle(instance, .tick))
-        }
-    }
-
     // MARK: The engine's side
 
     /// Adopts what runs, follows the engine's events, and notices when it goes away and comes back.
@@ -421,13 +304,16 @@ actor Agent {
         let listed = Dictionary(
             try await engine.managedContainers().map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         for (instance, managed) in instances {
-            guard let id = managed.lifecycle.status.containerID, managed.lifecycle.status.state != .stopped else { continue }
+            guard let id = managed.lifecycle.status.containerID, managed.lifecycle.status.state != .stopped else {
+                continue
+            }
             if let container = listed[id], container.isRunning { continue }
             submit(
                 .lifecycle(
                     instance,
                     .containerExited(
-                        containerID: id, code: listed[id]?.exitCode ?? -1, outOfMemory: listed[id]?.outOfMemory ?? false, lastLogLines: [])))
+                        containerID: id, code: listed[id]?.exitCode ?? -1,
+                        outOfMemory: listed[id]?.outOfMemory ?? false, lastLogLines: [])))
         }
     }
 }

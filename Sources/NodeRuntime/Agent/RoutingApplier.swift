@@ -64,7 +64,7 @@ actor RoutingApplier {
         do {
             _ = try await proxy?.apply(table, excluding: excluded)
             rejection = nil
-        } catch where error.code == .stale {
+        } catch  where error.code == .stale {
             // A newer table overtook this one and is in effect.
         } catch {
             // Membership is in effect even when the structure was refused, so that drains still end; the event says why

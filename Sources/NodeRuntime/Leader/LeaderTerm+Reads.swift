@@ -42,7 +42,8 @@ extension LeaderTerm {
         case .appLogs(let name, let lines): return try await logs(of: try application(name), lines: lines)
         case .events(let app, let limit):
             return ControlResponse(
-                body: Presentation.events(try await surroundings.store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
+                body: Presentation.events(
+                    try await surroundings.store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
         case .systemMetrics: return await systemMetrics()
         case .why(let name): return why(try application(name))
         default: preconditionFailure("read a write: \(operation)")  // `perform` sends writes elsewhere.
@@ -64,7 +65,8 @@ extension LeaderTerm {
         let recent = surroundings.scaling.with { $0.recentEvaluations(application.name).suffix(60) }
         return ControlResponse(
             body: Presentation.why(
-                app: application.name, summary: explain(application), evaluations: recent.reversed().map(\.explanation)))
+                app: application.name, summary: explain(application), evaluations: recent.reversed().map(\.explanation))
+        )
     }
 
     func observed(_ application: Application) -> ObservedMetrics {

@@ -51,44 +51,44 @@ extension LeaderTerm {
 
     /// Under the write lock.
     private func carryOut(_ evaluation: Evaluation, app name: AppName) async {
-            guard var application = applications[name], application.status == .running,
-                application.replicas == evaluation.current, surroundings.isActive(epoch)
-            else { return }
-            let wall = surroundings.clock.wall()
-            application.replicas = evaluation.wanted
-            application.lastScaledAt = wall
-            let decision = ScalingDecision(
-                node: surroundings.me.id, epoch: epoch, time: wall, app: name, fromReplicas: evaluation.current,
-                toReplicas: evaluation.wanted, reason: evaluation.reason, triggeredBy: "autoscaler",
-                metrics: observed(application).json, explanation: evaluation.explanation)
-            do {
-                try await surroundings.store.write(
-                    [.saveApplication(application)], epoch: epoch, leader: surroundings.me.id)
-            } catch {
-                if error.isFenced {
-                    surroundings.fenced(epoch)
-                    return
-                }
-                unsaved.insert(name)
-                logger.warning(
-                    "Scaling without PostgreSQL; it is told when it returns",
-                    metadata: ["app": "\(name)", "error": "\(error)"])
+        guard var application = applications[name], application.status == .running,
+            application.replicas == evaluation.current, surroundings.isActive(epoch)
+        else { return }
+        let wall = surroundings.clock.wall()
+        application.replicas = evaluation.wanted
+        application.lastScaledAt = wall
+        let decision = ScalingDecision(
+            node: surroundings.me.id, epoch: epoch, time: wall, app: name, fromReplicas: evaluation.current,
+            toReplicas: evaluation.wanted, reason: evaluation.reason, triggeredBy: "autoscaler",
+            metrics: observed(application).json, explanation: evaluation.explanation)
+        do {
+            try await surroundings.store.write(
+                [.saveApplication(application)], epoch: epoch, leader: surroundings.me.id)
+        } catch {
+            if error.isFenced {
+                surroundings.fenced(epoch)
+                return
             }
-            await surroundings.recordDecision(decision)
-            applications[name] = application
-            surroundings.scaling.with {
-                $0.noteScaled(name, from: evaluation.current, to: evaluation.wanted, at: wall.wholeSecond)
-            }
-            logger.info(
-                "Scaled",
-                metadata: [
-                    "app": "\(name)", "from": "\(evaluation.current)", "to": "\(evaluation.wanted)",
-                    "reason": "\(evaluation.reason)",
-                ])
-            surroundings.record(
-                .scaled, name, evaluation.reason,
-                ["from": JSONValue(evaluation.current), "to": JSONValue(evaluation.wanted)])
-            reconcile(.applicationChanged(application))
+            unsaved.insert(name)
+            logger.warning(
+                "Scaling without PostgreSQL; it is told when it returns",
+                metadata: ["app": "\(name)", "error": "\(error)"])
+        }
+        await surroundings.recordDecision(decision)
+        applications[name] = application
+        surroundings.scaling.with {
+            $0.noteScaled(name, from: evaluation.current, to: evaluation.wanted, at: wall.wholeSecond)
+        }
+        logger.info(
+            "Scaled",
+            metadata: [
+                "app": "\(name)", "from": "\(evaluation.current)", "to": "\(evaluation.wanted)",
+                "reason": "\(evaluation.reason)",
+            ])
+        surroundings.record(
+            .scaled, name, evaluation.reason,
+            ["from": JSONValue(evaluation.current), "to": JSONValue(evaluation.wanted)])
+        reconcile(.applicationChanged(application))
     }
 
     /// Tells PostgreSQL the replica counts it missed.

@@ -54,7 +54,8 @@ extension LeaderTerm {
             return nil
         }
         logger.warning("A write could not be stored", metadata: ["error": "\(error)"])
-        return ControlResponse(.storeUnavailable("Nothing was changed, or the same request will say what was: \(error)"))
+        return ControlResponse(
+            .storeUnavailable("Nothing was changed, or the same request will say what was: \(error)"))
     }
 
     // MARK: Planning
@@ -122,7 +123,8 @@ extension LeaderTerm {
                 .saveRevision(spec.name, revision: application.revision, document: flat, spec: spec, at: wall), at: 1)
         }
         return Plan(
-            response: ControlResponse(body: Presentation.registered(spec.name, revision: application.revision)), changes: changes,
+            response: ControlResponse(body: Presentation.registered(spec.name, revision: application.revision)),
+            changes: changes,
             application: application)
     }
 
@@ -148,7 +150,8 @@ extension LeaderTerm {
 
     private func planStart(_ current: Application, _ request: ControlRequest) -> Plan {
         var application = current
-        let running = reconciler.instances(of: current.name).filter { $0.state != .stopped }.count
+        // What is on its way out is not taken back: an instance that drains, stops.
+        let running = reconciler.instances(of: current.name).count { $0.state != .stopped && $0.state != .draining }
         if current.status == .running && current.replicas > 0 {
             return Plan(
                 response: ControlResponse(
@@ -208,7 +211,8 @@ extension LeaderTerm {
             changes: [
                 .saveApplication(application),
                 event(
-                    .scaleRequested, current.name, "App \(current.name) was scaled by hand: \(current.replicas) → \(replicas)",
+                    .scaleRequested, current.name,
+                    "App \(current.name) was scaled by hand: \(current.replicas) → \(replicas)",
                     request),
                 .recordDecision(decision),
             ], application: application, scaled: (current.replicas, replicas))
@@ -289,7 +293,9 @@ extension LeaderTerm {
             guard var application = applications[name], application.revision != revision else { return }
             do {
                 guard
-                    let stored = try await surroundings.store.revisions(of: name).first(where: { $0.revision == revision })
+                    let stored = try await surroundings.store.revisions(of: name).first(where: {
+                        $0.revision == revision
+                    })
                 else {
                     logger.error("The revision to go back to is not stored", metadata: ["app": "\(name)"])
                     return

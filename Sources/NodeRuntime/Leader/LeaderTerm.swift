@@ -129,6 +129,11 @@ actor LeaderTerm {
                 for peer in surroundings.connectedPeers() { handle(.peerConnected(peer)) }
                 surroundings.requestInventories()
                 return true
+            } catch let error as StoreError where error.isSchemaTooNew {
+                // Waiting won't help this release: let a node of the newer one lead.
+                logger.critical("This node can't lead", metadata: ["error": "\(error)"])
+                surroundings.stepDown()
+                try? await Task.sleep(for: .seconds(5))  // Cancelled: the loop's condition ends it.
             } catch {
                 logger.error("The desired state can't be loaded yet", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: .milliseconds(200))  // Cancelled: the loop's condition ends it.

@@ -32,7 +32,8 @@ final class EventRecorder: Sendable {
                     break
                 } catch {
                     // A full disk passes; until then the events wait here, in order.
-                    logger.error("An event can't be kept yet", metadata: ["kind": "\(event.kind)", "error": "\(error)"])
+                    logger.error(
+                        "An event can't be kept yet", metadata: ["kind": "\(event.kind)", "error": "\(error)"])
                     do { try await Task.sleep(for: wait) } catch { return }
                     wait = min(wait * 2, .seconds(5))
                 }

@@ -37,7 +37,9 @@ package struct JSONLogHandler: LogHandler {
     }
 
     private func jsonLine(_ event: LogEvent, facts: Logger.Metadata, time: String) -> String {
-        var members = ["\"time\":\(quote(time))", "\"level\":\"\(event.level)\"", "\"message\":\(quote("\(event.message)"))"]
+        var members = [
+            "\"time\":\(quote(time))", "\"level\":\"\(event.level)\"", "\"message\":\(quote("\(event.message)"))",
+        ]
         members.append("\"logger\":\(quote(label))")
         for (key, value) in facts.sorted(by: { $0.key < $1.key }) {
             members.append("\(quote(key)):\(quote("\(value)"))")

@@ -25,7 +25,8 @@ extension Node {
         let wall = clock.wall()
         var members: [ClusterView.Member] = [
             .init(
-                info: configuration.node, state: leader == id ? .leader : view.state == .candidate ? .candidate : .follower,
+                info: configuration.node,
+                state: leader == id ? .leader : view.state == .candidate ? .candidate : .follower,
                 lastHeartbeat: wall, isHealthy: true)
         ]
         let others = Set(configuration.controllers.keys).union(connected.keys).subtracting([id])
@@ -129,11 +130,15 @@ extension Node {
                 let labels = ["app": row.app.rawValue]
                 text.gauge("orchestry_app_replicas_wanted", "Replicas the app should have", labels, Double(row.wanted))
                 text.gauge("orchestry_app_replicas_ready", "Replicas that are ready", labels, Double(row.ready))
-                text.gauge("orchestry_app_requests_per_second", "Requests a second over the window", labels, row.observed.rps)
+                text.gauge(
+                    "orchestry_app_requests_per_second", "Requests a second over the window", labels, row.observed.rps)
                 if let p95 = row.observed.p95LatencyMilliseconds {
-                    text.gauge("orchestry_app_latency_p95_seconds", "95th percentile over the window", labels, p95 / 1000)
+                    text.gauge(
+                        "orchestry_app_latency_p95_seconds", "95th percentile over the window", labels, p95 / 1000)
                 }
-                if let cpu = row.observed.cpuPercent { text.gauge("orchestry_app_cpu_percent", "Mean percent of the CPU limit", labels, cpu) }
+                if let cpu = row.observed.cpuPercent {
+                    text.gauge("orchestry_app_cpu_percent", "Mean percent of the CPU limit", labels, cpu)
+                }
                 if let memory = row.observed.memoryPercent {
                     text.gauge("orchestry_app_memory_percent", "Mean percent of the memory limit", labels, memory)
                 }
@@ -155,7 +160,9 @@ struct PrometheusText {
         add(name, help, "counter", labels, value)
     }
 
-    private mutating func add(_ name: String, _ help: String, _ type: String, _ labels: [String: String], _ value: Double) {
+    private mutating func add(
+        _ name: String, _ help: String, _ type: String, _ labels: [String: String], _ value: Double
+    ) {
         if families[name] == nil {
             order.append(name)
             families[name] = (help, type, [])
@@ -169,7 +176,9 @@ struct PrometheusText {
 
     var rendered: String {
         order.compactMap { name in
-            families[name].map { "# HELP \(name) \($0.help)\n# TYPE \(name) \($0.type)\n" + $0.lines.joined(separator: "\n") }
+            families[name].map {
+                "# HELP \(name) \($0.help)\n# TYPE \(name) \($0.type)\n" + $0.lines.joined(separator: "\n")
+            }
         }.joined(separator: "\n") + "\n"
     }
 }

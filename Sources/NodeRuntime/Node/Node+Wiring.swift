@@ -109,7 +109,8 @@ extension Node {
                 return Presentation.ProxyCounters(
                     activeConnections: Int64(clamping: status.activeConnections),
                     accepts: Int64(clamping: status.accepted), handled: Int64(clamping: status.handled),
-                    requests: Int64(clamping: status.requests), reading: 0, writing: 0, waiting: 0)
+                    requests: Int64(clamping: status.requests), reading: Int64(clamping: status.reading),
+                    writing: Int64(clamping: status.writing), waiting: Int64(clamping: status.waiting))
             },
             stepDown: { [leadership] in leadership.submit(.stepDown) },
             fenced: { [weak self] epoch in self?.endTerm(of: epoch) })

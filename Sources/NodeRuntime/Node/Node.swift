@@ -25,8 +25,8 @@ package final class Node: Service {
     let clock = NodeClock()
     let logger: Logger
     let pool = TaskPool()
-    /// One thread for peers, heartbeats and election timers: nothing else may delay them.
-    let clusterGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    /// Peers, heartbeats and election timers only: two threads, so that a bulk transfer never delays a heartbeat.
+    let clusterGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
     /// REST, engine and probes.
     let workGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
 
@@ -223,7 +223,13 @@ package final class Node: Service {
             state.withLock { $0.leader = node }
             if node != id { endTerm(olderThan: epoch) }
             flusher.wake()
-            pool.add { await self.sendInventory() }
+            // A new leader may not be ready to listen at once: an inventory that came too early is said again.
+            pool.add {
+                for wait in [Duration.zero, .milliseconds(200), .seconds(1)] {
+                    try? await Task.sleep(for: wait)  // Cancelled: the node stops.
+                    await self.sendInventory()
+                }
+            }
         }
     }
 

@@ -47,8 +47,10 @@ struct NodeRouter: PeerHandler {
         case .inventory, .instanceStatus:
             node.logger.warning("A peer spoke for another node; ignored", metadata: ["peer": "\(peer)"])
         case .error(let code, let text):
-            node.logger.warning("Peer reports an error", metadata: ["peer": "\(peer)", "code": "\(code)", "text": "\(text)"])
-        case .hello, .helloChallenge, .helloAccepted, .helloProof, .ping, .pong, .commandAck, .refused, .eventAck, .forwardResponse,
+            node.logger.warning(
+                "Peer reports an error", metadata: ["peer": "\(peer)", "code": "\(code)", "text": "\(text)"])
+        case .hello, .helloChallenge, .helloAccepted, .helloProof, .ping, .pong, .commandAck, .refused, .eventAck,
+            .forwardResponse,
             .logChunk:
             break  // The transport's own, or replies it has matched with their requests.
         }

@@ -1,0 +1,131 @@
+import DockerEngine
+import HealthProbes
+import Logging
+import OrchestryModel
+import Scheduling
+
+/// Carrying out what an instance's lifecycle asks for. Each engine action has exactly one answer, which comes back as an
+/// input.
+extension Agent {
+    func jobs(for actions: [InstanceLifecycle.Action], of instance: InstanceID) -> [Job] {
+        guard let managed = instances[instance] else { return [] }
+        var work: [Job] = []
+        for action in actions {
+            switch action {
+            case .ensureImage: work.append(ensureImage(of: managed.assignment))
+            case .startContainer: work.append(startContainer(of: managed.assignment, epoch: managed.epoch))
+            case .stopContainer(let container, let graceSeconds):
+                work.append(stopContainer(container, graceSeconds: graceSeconds, of: instance))
+            case .removeContainer(let container): work.append(removeContainer(container, of: instance))
+            case .startProbing(let endpoint): startProbing(managed.assignment, endpoint)
+            case .stopProbing: prober.stop(instance)
+            case .statusChanged(let status):
+                logger.debug(
+                    "Instance status",
+                    metadata: ["instance": "\(instance)", "state": "\(status.state.label)", "why": "\(status.message)"])
+                if settled { onStatus(status) }
+            case .record(let kind, let message, let details):
+                onEvent(kind, managed.assignment.app, message, details)
+            case .wake(let due): work.append(wake(instance, at: due))
+            case .finished:
+                prober.stop(instance)
+                instances[instance] = nil
+                onChange()
+            }
+        }
+        return work
+    }
+
+    private func ensureImage(of assignment: Assignment) -> Job {
+        let engine = engine
+        return { [weak self] in
+            let spec = assignment.spec
+            do {
+                let present = try await engine.imageIsPresent(spec.image)
+                switch spec.pullPolicy {
+                case .never where !present:
+                    self?.submit(
+                        .lifecycle(
+                            assignment.instance,
+                            .imageFailed("image \(spec.image) is not on this node and pullPolicy is Never")))
+                    return
+                case .ifNotPresent where !present, .always: try await engine.pull(spec.image)
+                case .never, .ifNotPresent: break
+                }
+                self?.submit(.lifecycle(assignment.instance, .imagePresent))
+            } catch {
+                self?.submit(.lifecycle(assignment.instance, .imageFailed("\(error)")))
+            }
+        }
+    }
+
+    private func startContainer(of assignment: Assignment, epoch: Epoch) -> Job {
+        let engine = engine
+        return { [weak self] in
+            do {
+                let container = try await engine.start(assignment, epoch: epoch)
+                await self?.noteProbeEndpoint(container.probeEndpoint, of: assignment.instance)
+                self?.submit(
+                    .lifecycle(
+                        assignment.instance,
+                        .containerStarted(containerID: container.id, endpoint: container.endpoint)))
+            } catch {
+                self?.submit(.lifecycle(assignment.instance, .startFailed("\(error)")))
+            }
+        }
+    }
+
+    private func noteProbeEndpoint(_ endpoint: Endpoint?, of instance: InstanceID) {
+        instances[instance]?.probeEndpoint = endpoint
+    }
+
+    private func stopContainer(_ container: String, graceSeconds: Int, of instance: InstanceID) -> Job {
+        let engine = engine
+        return { [weak self] in
+            do {
+                try await engine.stop(container, graceSeconds: graceSeconds)
+                let details = try? await engine.inspect(container)  // Gone already: stopped is all that matters.
+                self?.submit(
+                    .lifecycle(
+                        instance,
+                        .containerExited(
+                            containerID: container, code: details?.exitCode ?? 0,
+                            outOfMemory: details?.outOfMemory ?? false, lastLogLines: [])))
+            } catch {
+                self?.submit(.lifecycle(instance, .removeFailed("\(error)")))
+            }
+        }
+    }
+
+    private func removeContainer(_ container: String, of instance: InstanceID) -> Job {
+        let engine = engine
+        return { [weak self] in
+            do {
+                try await engine.remove(container)
+                self?.submit(.lifecycle(instance, .containerRemoved))
+            } catch {
+                self?.submit(.lifecycle(instance, .removeFailed("\(error)")))
+            }
+        }
+    }
+
+    private func startProbing(_ assignment: Assignment, _ endpoint: Endpoint?) {
+        guard let endpoint = instances[assignment.instance]?.probeEndpoint ?? endpoint else { return }
+        prober.start(assignment.instance, check: assignment.spec.health, probeEndpoint: endpoint) {
+            [weak self] instance, result in
+            switch result.outcome {
+            case .success: self?.submit(.lifecycle(instance, .probeSucceeded))
+            case .failure(let failure): self?.submit(.lifecycle(instance, .probeFailed("\(failure)")))
+            }
+        }
+    }
+
+    private func wake(_ instance: InstanceID, at due: Instant) -> Job {
+        let clock = clock
+        return { [weak self] in
+            let wait = due - clock.now()
+            if wait > .zero { try? await Task.sleep(for: wait) }  // Cancelled: the node stops.
+            self?.submit(.lifecycle(instance, .tick))
+        }
+    }
+}
