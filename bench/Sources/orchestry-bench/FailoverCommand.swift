@@ -146,7 +146,7 @@ struct FailoverCommand: AsyncParsableCommand {
             "scaling": ["mode": "manual", "minReplicas": 1, "maxReplicas": 2],
             "healthCheck": ["path": "/", "port": 8080],
         ]
-        let answer = try await HTTPRequest(.POST, "/apps/register", body: document).send(to: server)
+        let answer = try await HTTPRequest(.post, "/apps/register", body: document).send(to: server)
         guard (200..<300).contains(answer.status) else {
             throw BenchFailure("\(server) refused the bench's app: \(answer.body?.jsonText() ?? "\(answer.status)")")
         }
@@ -157,7 +157,7 @@ struct FailoverCommand: AsyncParsableCommand {
         for _ in 0..<20 {
             for node in cluster.nodes {
                 do {
-                    let answer = try await HTTPRequest(.DELETE, "/apps/\(app)").send(to: node.server)
+                    let answer = try await HTTPRequest(.delete, "/apps/\(app)").send(to: node.server)
                     if (200..<300).contains(answer.status) || answer.status == 404 { return }
                     reason = "\(node.server) says \(answer.status)"
                 } catch {

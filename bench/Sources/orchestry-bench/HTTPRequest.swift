@@ -11,14 +11,16 @@ struct HTTPRequest {
         var body: JSONValue?
     }
 
-    var method: HTTPMethod
+    enum Method: String { case get = "GET", post = "POST", delete = "DELETE" }
+
+    var method: Method
     var path: String
     var body: JSONValue?
     var idempotencyKey: String?
     /// Longer than a node takes over an answer (30 s).
     static let limit = TimeAmount.seconds(35)
 
-    init(_ method: HTTPMethod, _ path: String, body: JSONValue? = nil, idempotencyKey: String? = nil) {
+    init(_ method: Method, _ path: String, body: JSONValue? = nil, idempotencyKey: String? = nil) {
         self.method = method
         self.path = path
         self.body = body
@@ -57,7 +59,7 @@ struct HTTPRequest {
             headers.add(name: "content-type", value: "application/json")
             headers.add(name: "content-length", value: String(bytes.count))
         }
-        let head = HTTPRequestHead(version: .http1_1, method: method, uri: path, headers: headers)
+        let head = HTTPRequestHead(version: .http1_1, method: HTTPMethod(rawValue: method.rawValue), uri: path, headers: headers)
         channel.write(HTTPClientRequestPart.head(head), promise: nil)
         if let bytes { channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: bytes))), promise: nil) }
         // A failed write shows in the answer that does not come.

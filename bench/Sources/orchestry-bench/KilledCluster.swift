@@ -21,7 +21,7 @@ struct KilledCluster {
     /// Asks every node who it is, and checks that every process is an `orchestryd`.
     init(_ pairs: [(Server, ProcessReference)]) async throws {
         for (server, process) in pairs {
-            guard let status = try await HTTPRequest(.GET, "/cluster/status").send(to: server).body,
+            guard let status = try await HTTPRequest(.get, "/cluster/status").send(to: server).body,
                 let id = status["node_id"]?.stringValue
             else { throw BenchFailure("\(server) is not a node of a cluster") }
             guard !nodes.contains(where: { $0.id == id }) else { throw BenchFailure("\(server) is \(id) again") }
@@ -48,7 +48,7 @@ struct KilledCluster {
         var leader: Int?
         var believed: Set<String?> = []
         for (position, node) in nodes.enumerated() {
-            guard let status = try await HTTPRequest(.GET, "/cluster/status").send(to: node.server).body else {
+            guard let status = try await HTTPRequest(.get, "/cluster/status").send(to: node.server).body else {
                 throw BenchFailure("\(node.server) does not answer with JSON")
             }
             believed.insert(status["leader_id"]?.stringValue)
@@ -102,7 +102,7 @@ struct KilledCluster {
     func gone(node position: Int, within limit: Duration) async throws {
         let deadline = ContinuousClock.now + limit
         // An error is what is waited for.
-        while (try? await HTTPRequest(.GET, "/health").send(to: nodes[position].server)) != nil {
+        while (try? await HTTPRequest(.get, "/health").send(to: nodes[position].server)) != nil {
             guard ContinuousClock.now < deadline else {
                 throw BenchFailure(
                     "\(nodes[position].server) still answers: are --target and --pids in the same order?")

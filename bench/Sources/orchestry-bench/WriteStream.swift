@@ -77,7 +77,7 @@ final class WriteStream: Sendable {
     private func write(_ number: Int, to server: Server) async {
         // Each write changes something: the one before set the other value.
         let request = HTTPRequest(
-            .POST, "/apps/\(app)/policy", body: ["policy": ["maxReplicas": .int(Int64(2 + number % 2))]],
+            .post, "/apps/\(app)/policy", body: ["policy": ["maxReplicas": .int(Int64(2 + number % 2))]],
             idempotencyKey: "\(app)-\(number)")
         let sentAt = uptimeNanoseconds()
         var failure: String?
