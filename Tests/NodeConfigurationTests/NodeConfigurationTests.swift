@@ -102,4 +102,12 @@ struct NodeConfigurationTests {
             #expect(wait == expected)
         }
     }
+
+    @Test func `the example in configs is good`() async throws {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("../../configs/orchestryd.yaml").path
+        let configuration = try await NodeConfiguration.load(file: path, environment: [:])
+        #expect(configuration.controllers.count == 3)
+        #expect(configuration.endpointMode == .published)
+    }
 }

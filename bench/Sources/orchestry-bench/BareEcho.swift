@@ -63,7 +63,7 @@ final class BareEcho: Link {
     /// A task that waits for one answer has one message in flight.
     func awaited() async throws {
         let (channel, frame) = (channel, frame)
-        _ = try await pump.run(1, window: 1) { _ in channel.writeAndFlush(frame, promise: nil) }
+        try await pump.one { channel.writeAndFlush(frame, promise: nil) }
     }
 
     func close() async throws {

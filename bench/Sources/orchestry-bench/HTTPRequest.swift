@@ -59,7 +59,8 @@ struct HTTPRequest {
             headers.add(name: "content-type", value: "application/json")
             headers.add(name: "content-length", value: String(bytes.count))
         }
-        let head = HTTPRequestHead(version: .http1_1, method: HTTPMethod(rawValue: method.rawValue), uri: path, headers: headers)
+        let head = HTTPRequestHead(
+            version: .http1_1, method: HTTPMethod(rawValue: method.rawValue), uri: path, headers: headers)
         channel.write(HTTPClientRequestPart.head(head), promise: nil)
         if let bytes { channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: bytes))), promise: nil) }
         // A failed write shows in the answer that does not come.

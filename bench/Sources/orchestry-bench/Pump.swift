@@ -13,6 +13,12 @@ final class Pump: Sendable {
         /// Nanoseconds between one answer and the next; with one message in flight, round trips.
         var gaps: [Double]
         var continuation: CheckedContinuation<Result, any Error>
+
+        mutating func note(_ now: UInt64) {
+            gaps.append(Double(now - lastAt))
+            lastAt = now
+            expected -= 1
+        }
     }
     struct Result: Sendable {
         /// Nanoseconds from the first message to the last answer.
@@ -31,18 +37,7 @@ final class Pump: Sendable {
     /// - Throws: when not all answers come within two minutes.
     func run(_ count: Int, window: Int, send: @escaping @Sendable (Int) -> Void) async throws -> Result {
         try await withThrowingTaskGroup(of: Result?.self) { group in
-            group.addTask {
-                try await withCheckedThrowingContinuation { continuation in
-                    var gaps: [Double] = []
-                    gaps.reserveCapacity(count)
-                    let now = uptimeNanoseconds()
-                    let begun = Course(
-                        unsent: count - window, expected: count, startedAt: now, lastAt: now, gaps: gaps,
-                        continuation: continuation)
-                    self.course.withLock { $0 = begun }
-                    send(window)
-                }
-            }
+            group.addTask { try await self.exchange(count, window: window, send: send) }
             group.addTask {
                 try await Task.sleep(for: Self.limit)
                 self.fail("no answer for too long")
@@ -54,23 +49,36 @@ final class Pump: Sendable {
         }
     }
 
+    /// One message and its answer, with no more around it than a task that waits.
+    func one(send: () -> Void) async throws {
+        _ = try await exchange(1, window: 1) { _ in send() }
+    }
+
+    private func exchange(_ count: Int, window: Int, send: (Int) -> Void) async throws -> Result {
+        var gaps: [Double] = []
+        gaps.reserveCapacity(count)
+        return try await withCheckedThrowingContinuation { continuation in
+            let now = uptimeNanoseconds()
+            let begun = Course(
+                unsent: count - window, expected: count, startedAt: now, lastAt: now, gaps: gaps,
+                continuation: continuation)
+            course.withLock { $0 = begun }
+            send(window)
+        }
+    }
+
     /// An answer has come.
     /// - Returns: whether to send another message.
     func arrived() -> Bool {
         let now = uptimeNanoseconds()
         return course.withLock { course in
-            guard var current = course.take() else { return false }
-            current.gaps.append(Double(now - current.lastAt))
-            current.lastAt = now
-            current.expected -= 1
-            guard current.expected > 0 else {
-                current.continuation.resume(
-                    returning: Result(duration: Double(now - current.startedAt), gaps: current.gaps))
-                return false
+            course?.note(now)
+            if course?.expected == 0, let over = course.take() {
+                over.continuation.resume(
+                    returning: Result(duration: Double(now - over.startedAt), gaps: over.gaps))
             }
-            defer { course = consume current }
-            guard current.unsent > 0 else { return false }
-            current.unsent -= 1
+            guard let unsent = course?.unsent, unsent > 0 else { return false }
+            course?.unsent = unsent - 1
             return true
         }
     }

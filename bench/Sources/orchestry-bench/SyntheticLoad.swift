@@ -3,6 +3,8 @@ import OrchestryModel
 
 /// Traffic that is different for each app, node and second, and the same in each run.
 struct SyntheticLoad {
+    /// The most requests of a second, and therefore buckets of a histogram.
+    static let largestHistogram = 20
     let firstSecond: Int64 = 1_800_000_000
     let apps: Int
     let nodes: [NodeID]
@@ -10,7 +12,7 @@ struct SyntheticLoad {
     let names: [AppName]
     let states: [ReplicaState]
     /// Histograms of a second of 5 to 20 requests, which samples choose from.
-    let histograms: [LatencyHistogram]
+    private let histograms: [LatencyHistogram]
     private let instances: [[InstanceID]]
 
     init(apps: Int, nodes: Int, instances instancesPerApp: Int) {
@@ -38,14 +40,14 @@ struct SyntheticLoad {
     }
 
     /// One app's second on one node.
-    struct Second {
+    private struct Second {
         var histogram: Int
         var requests: Int
         var requestSeconds: Double
         var inFlight: Int
     }
 
-    func second(app: Int, node: Int, at second: Int64) -> Second {
+    private func second(app: Int, node: Int, at second: Int64) -> Second {
         let random = Self.mixed(app, node, Int(second))
         let histogram = Int(random % 64)
         return Second(
@@ -54,11 +56,11 @@ struct SyntheticLoad {
     }
 
     /// Percent of the limit.
-    func cpu(app: Int, instance: Int, at second: Int64) -> Double {
+    private func cpu(app: Int, instance: Int, at second: Int64) -> Double {
         Double(30 + Self.mixed(app, instance + 1_000, Int(second)) % 40)
     }
 
-    /// One sample per app and node, as they arrive within a second.
+    /// One sample per app and node, as they arrive within a second: by node, then app.
     func samples(at second: Int64) -> [Sample] {
         var samples: [Sample] = []
         samples.reserveCapacity(apps * nodes.count)
@@ -68,7 +70,9 @@ struct SyntheticLoad {
                 var sample = Sample(
                     app: names[app], node: id, second: second, requests: UInt64(traffic.requests),
                     statusClasses: [0, UInt64(traffic.requests), 0, 0, 0], requestSeconds: traffic.requestSeconds,
-                    inFlight: UInt64(traffic.inFlight), latency: histograms[traffic.histogram])
+                    inFlight: UInt64(traffic.inFlight),
+                    // Each its own copy, as from a decoder.
+                    latency: LatencyHistogram(buckets: histograms[traffic.histogram].buckets))
                 for instance in 0..<instancesPerApp where (app + instance) % nodes.count == node {
                     sample.instances.append(
                         InstanceSample(
