@@ -59,15 +59,14 @@ final class LeadershipService: Sendable {
 
     /// Whether this node may act as leader at this very moment: asked immediately before every act (L2).
     func isActive(_ epoch: Epoch) -> Bool {
-        let now = clock.now()
-        return election.withLock { election in
-            if case .active(let active, _, _) = election.activity(at: now) { active == epoch } else { false }
+        // The clock is read inside the lock: waiting for it must not make the time stale.
+        election.withLock { election in
+            if case .active(let active, _, _) = election.activity(at: clock.now()) { active == epoch } else { false }
         }
     }
 
     var activity: Activity {
-        let now = clock.now()
-        return election.withLock { $0.activity(at: now) }
+        election.withLock { $0.activity(at: clock.now()) }
     }
 
     /// The leader this node would forward to, and the highest epoch it has seen.

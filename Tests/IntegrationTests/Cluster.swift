@@ -272,7 +272,8 @@ final class Cluster: Sendable {
         let folder = member.folder + "/data/proxy"
         let files = FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? []
         for file in files where file.hasSuffix(".pid") {
-            guard let text = try? String(contentsOfFile: folder + "/" + file, encoding: .utf8),  // Gone: nothing to stop.
+            // Gone: nothing to stop.
+            guard let text = try? String(contentsOfFile: folder + "/" + file, encoding: .utf8),
                 let id = pid_t(text.filter(\.isNumber)), id > 1
             else { continue }
             Glibc.kill(id, SIGQUIT)
@@ -292,7 +293,8 @@ func withCluster(_ label: String, _ body: (Cluster) async throws -> Void) async 
         try await body(cluster)
     } catch {
         for member in cluster.members {
-            let log = (try? String(contentsOfFile: member.folder + "/log", encoding: .utf8)) ?? ""  // Best effort.
+            // Best effort.
+            let log = (try? String(contentsOfFile: member.folder + "/log", encoding: .utf8)) ?? ""
             print(
                 "--- log of \(member.id), last lines\n" + log.split(separator: "\n").suffix(40).joined(separator: "\n"))
         }

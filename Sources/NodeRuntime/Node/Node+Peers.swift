@@ -1,4 +1,5 @@
 import DockerEngine
+import Leadership
 import Logging
 import MetricsCache
 import OrchestryModel
@@ -61,6 +62,7 @@ extension Node {
 
     /// This node's samples of the last second: kept, fed to the windows, and sent to every controller.
     func deliver(_ samples: [Sample]) async {
+        if let newest = samples.map(\.second).max() { leadership.submit(.freshness(newest)) }
         await keep(samples)
         for peer in transport.connectedPeers where peer.role == .controller {
             transport.send(.sampleBatch(samples), to: peer.id)

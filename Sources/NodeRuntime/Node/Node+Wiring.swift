@@ -30,12 +30,22 @@ extension Node {
         return try Node(configuration: configuration, logger: logger, reference: NodeReference())
     }
 
-    static func electionSettings(_ configuration: NodeConfiguration) -> LeadershipSettings {
+    /// The configured times, and the rest in proportion to them, so that a fast profile is fast throughout.
+    /// - Throws: `ConfigurationError` when they don't fit together.
+    static func electionSettings(_ configuration: NodeConfiguration) throws(ConfigurationError) -> LeadershipSettings {
         var settings = LeadershipSettings()
         settings.heartbeatInterval = configuration.heartbeatInterval
         settings.promise = configuration.promise
         settings.leaseTTL = configuration.leaseTTL
         settings.renewInterval = configuration.renewInterval
+        settings.voteHold = min(settings.voteHold, configuration.promise / 2)
+        settings.acquireRetry = min(settings.acquireRetry, configuration.promise / 2)
+        settings.leaseRequestTimeout = min(settings.leaseRequestTimeout, configuration.leaseTTL / 5)
+        settings.storeProbeInterval = max(settings.storeProbeInterval, configuration.leaseTTL)
+        let violations = settings.violations()
+        guard violations.isEmpty else {
+            throw ConfigurationError(problems: violations.map { "leadership: \($0)" })
+        }
         return settings
     }
 

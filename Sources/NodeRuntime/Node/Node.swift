@@ -56,6 +56,7 @@ package final class Node: Service {
     let state = Mutex(State())
 
     init(configuration: NodeConfiguration, logger: Logger, reference: NodeReference) throws {
+        let electionSettings = try Self.electionSettings(configuration)
         self.configuration = configuration
         self.logger = logger
         let pool = self.pool
@@ -79,7 +80,7 @@ package final class Node: Service {
         leadership = LeadershipService(
             election: Election(
                 me: id, voters: configuration.controllers.keys.sorted(),
-                settings: Self.electionSettings(configuration), now: clock.now(),
+                settings: electionSettings, now: clock.now(),
                 seed: UInt64.random(in: .min ... .max)),
             eventLoop: clusterGroup.next(), clock: clock, leaseTimeout: configuration.renewInterval, pool: pool,
             logger: logger, send: { message, node in transport.send(.election(message), to: node) },

@@ -37,6 +37,8 @@ struct NodeRouter: PeerHandler {
         case .sampleBatch(let samples):
             node.heard(peer)
             let own = samples.filter { $0.node == peer }
+            // L8: of the survivors the one with the freshest metrics leads.
+            if let newest = own.map(\.second).max() { node.leadership.submit(.peerFreshness(newest, of: peer)) }
             node.pool.add { await node.keep(own) }
         case .eventBatch(let events, let decisions):
             node.pool.add { await node.ingest(events, decisions, from: peer, correlation: correlation) }
