@@ -6,6 +6,7 @@ import Yams
 /// Everything that is wrong with a configuration, in one message.
 package struct ConfigurationError: Error, CustomStringConvertible {
     package var problems: [String]
+    package init(problems: [String]) { self.problems = problems }
     package var description: String {
         "The configuration has \(problems.count) problem\(problems.count == 1 ? "" : "s"):\n"
             + problems.map { "  - \($0)" }.joined(separator: "\n")

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// The original's published CLI, unchanged, does its whole job against each of our nodes.

@@ -129,14 +129,16 @@ actor LeaderTerm {
                 for peer in surroundings.connectedPeers() { handle(.peerConnected(peer)) }
                 surroundings.requestInventories()
                 return true
-            } catch let error as StoreError where error.isSchemaTooNew {
+            } catch {
+                guard error.isSchemaTooNew else {
+                    logger.error("The desired state can't be loaded yet", metadata: ["error": "\(error)"])
+                    try? await Task.sleep(for: .milliseconds(200))  // Cancelled: the loop's condition ends it.
+                    continue
+                }
                 // Waiting won't help this release: let a node of the newer one lead.
                 logger.critical("This node can't lead", metadata: ["error": "\(error)"])
                 surroundings.stepDown()
                 try? await Task.sleep(for: .seconds(5))  // Cancelled: the loop's condition ends it.
-            } catch {
-                logger.error("The desired state can't be loaded yet", metadata: ["error": "\(error)"])
-                try? await Task.sleep(for: .milliseconds(200))  // Cancelled: the loop's condition ends it.
             }
         }
         return false
