@@ -119,7 +119,8 @@ public struct Election: Sendable {
         guard let index = sorted.firstIndex(of: me), [1, 3, 5].contains(Set(sorted).count),
             Set(sorted).count == sorted.count
         else {
-            // Configuration was validated before; carrying on would count majorities wrongly.
+            // Carrying on would count majorities wrongly.
+            // A bug of the caller: configuration was validated before.
             preconditionFailure("voters must be 1, 3 or 5 different nodes including \(me), got \(sorted)")
         }
         precondition(settings.violations().isEmpty, "unusable settings: \(settings.violations())")

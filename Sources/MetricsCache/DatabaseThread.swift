@@ -10,8 +10,8 @@ final class DatabaseThread<Resource>: Sendable {
         var isClosed = false
     }
     private let state = Mutex(State())
-    private let wake = DispatchSemaphore(value: 0)
-    private let ended = DispatchSemaphore(value: 0)
+    private let wake = DispatchSemaphore(value: 0)  // Its own thread waits on it.
+    private let ended = DispatchSemaphore(value: 0)  // Waited on by `shutdown` only.
 
     /// Starts the thread and waits until it has made the resource.
     init<Failure: Error>(
@@ -92,5 +92,5 @@ final class DatabaseThread<Resource>: Sendable {
 /// What came of making a resource on another thread.
 private final class Outcome<Failure: Error>: Sendable {
     let failure = Mutex<Failure?>(nil)
-    let known = DispatchSemaphore(value: 0)
+    let known = DispatchSemaphore(value: 0)  // Waited on once, at open.
 }

@@ -14,7 +14,7 @@ extension DocumentReader {
         "workingDirectory": "did you mean workingDir?", "arguments": "did you mean args?",
     ]
 
-    /// The spec without metadata, health and scaling, which the caller fills in; a placeholder stands for the name.
+    /// The spec without metadata, health and scaling, which the caller fills in; any valid name stands in for a bad one.
     mutating func container(_ value: JSONValue?, name: AppName?) -> AppSpec? {
         guard let spec = object(value, at: "spec", keys: Self.specKeys, hints: Self.specHints) else { return nil }
         let kind: AppSpec.Kind? = choice(spec, "type", [("http", .http), ("tcp", .tcp), ("worker", .worker)])
@@ -26,16 +26,16 @@ extension DocumentReader {
         if spec["volumes"] != nil {
             report("spec.volumes", "is not available yet: keep data outside the container, for example in a database")
         }
-        let placeholder = name ?? AppName(unchecked: "app")
+        let standIn = name ?? AppName(unchecked: "app")
         return AppSpec(
-            name: placeholder, kind: kind ?? .http, image: image ?? "",
+            name: standIn, kind: kind ?? .http, image: image ?? "",
             pullPolicy: choice(
                 spec, "pullPolicy", [("IfNotPresent", .ifNotPresent), ("Always", .always), ("Never", .never)])
                 ?? .ifNotPresent,
             command: words(spec, "command"), arguments: words(spec, "args"),
             workingDirectory: text(spec, "workingDir", atMost: 4096, "an absolute path") { $0.hasPrefix("/") },
             environment: environment(spec), ports: ports(spec, kind: kind), resources: resources(spec),
-            security: security(spec), routing: routing(spec, kind: kind, name: placeholder),
+            security: security(spec), routing: routing(spec, kind: kind, name: standIn),
             termination: termination(spec), rollout: rollout(spec))
     }
 

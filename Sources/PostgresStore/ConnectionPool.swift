@@ -21,7 +21,7 @@ final class ConnectionPool: Sendable {
     private let logger: Logger
     private let availabilityChanged: @Sendable (Bool) -> Void
     private let state = Mutex(State())
-    private let wake = DispatchSemaphore(value: 0)
+    private let wake = DispatchSemaphore(value: 0)  // Its own thread waits on it.
     private let size: Int
 
     /// - Parameters:

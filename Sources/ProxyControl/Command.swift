@@ -29,7 +29,7 @@ enum Command {
                 waitpid(pid, &status, 0)
                 throw ProxyError(.timeout, while: operation, "not done after \(timeout) s")
             }
-            usleep(500)
+            usleep(500)  // On the controller's own queue.
         }
         let signal = status & 0x7f
         return Outcome(

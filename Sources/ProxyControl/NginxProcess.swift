@@ -39,7 +39,7 @@ struct NginxProcess: Sendable {
         let deadline = ContinuousClock.now + .seconds(timeout)
         while ContinuousClock.now < deadline {
             if let pid = runningMaster(), generation() != nil { return pid }
-            usleep(1000)
+            usleep(1000)  // On the controller's own queue.
         }
         throw ProxyError(.startFailed, while: "starting nginx", "it does not answer")
     }
@@ -63,7 +63,7 @@ struct NginxProcess: Sendable {
         let deadline = ContinuousClock.now + .seconds(timeout)
         var wait: UInt32 = 500
         while ContinuousClock.now < deadline {
-            usleep(wait)
+            usleep(wait)  // On the controller's own queue.
             wait = min(wait * 5 / 4, 20_000)
             let serving = Processes.servingWorkers(of: master)
             if serving.isDisjoint(with: before), serving.count >= layout.workerProcesses,
@@ -102,7 +102,7 @@ struct NginxProcess: Sendable {
             if orphans.allSatisfy({ !Processes.isAlive($0) || Processes.title($0).hasSuffix("is shutting down") }) {
                 return
             }
-            usleep(1000)
+            usleep(1000)  // On the controller's own queue.
         }
         for pid in orphans where Processes.isAlive(pid) && !Processes.title(pid).hasSuffix("is shutting down") {
             kill(pid, SIGKILL)

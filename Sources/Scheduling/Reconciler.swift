@@ -161,7 +161,7 @@ public struct Reconciler: Sendable {
         republishToLaggards()
     }
 
-    // MARK: Output helpers
+    // MARK: Outputs
 
     mutating func record(
         _ kind: EventKind, _ app: AppName?, _ message: String, _ details: [String: JSONValue] = [:]
