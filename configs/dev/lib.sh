@@ -54,6 +54,16 @@ docker_answers() { curl -fsS --max-time 3 --unix-socket /var/run/docker.sock htt
 ensure_engine() {
     docker_answers && return 0
     step "Starting the container engine"
+    # After a crash of the machine the pid files may name somebody else's process, and the engine would wait for it.
+    local file pid
+    for file in /var/run/docker.pid /run/docker/containerd/containerd.pid; do
+        [ -e "$file" ] || continue
+        pid=$(as_root cat "$file")
+        # Neither another program under that number nor a dead one nobody has reaped is an engine.
+        grep -qsE '^Name:\s+(dockerd|containerd)$' "/proc/$pid/status" &&
+            ! grep -qsE '^State:\s+Z' "/proc/$pid/status" && continue
+        as_root rm -f "$file"
+    done
     as_root sh -c "setsid nohup dockerd --pidfile /var/run/docker.pid >'$DEV_DIR/dockerd.log' 2>&1 </dev/null & echo \$! >'$DEV_DIR/dockerd.started'"
     wait_for 60 "the container engine" docker_answers || die "dockerd does not answer, see $DEV_DIR/dockerd.log"
 }
