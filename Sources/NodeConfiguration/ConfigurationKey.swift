@@ -70,6 +70,9 @@ extension ConfigurationKey {
         .init(
             "api.url", .string, default: "",
             "Base URL under which others reach it; default `http://<api.host>:<api.port>`."),
+        .init(
+            "api.allow_unauthenticated", .boolean, default: "false",
+            "Lets the REST facade, which does not authenticate, listen beyond loopback."),
         .init("api.leader_wait", .duration, default: "3s", "How long a write waits for a leader before 503."),
         .init("api.max_body_bytes", .integer, default: "1048576", "Largest request body."),
         .init(

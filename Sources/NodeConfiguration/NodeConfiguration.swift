@@ -68,6 +68,13 @@ package struct NodeConfiguration: Sendable {
         apiHost = reader.text("api.host")
         apiPort = reader.integer("api.port", in: 1...65_535)
         let url = reader.text("api.url")
+        // Whoever reaches the facade can run containers: leaving loopback must be somebody's decision.
+        let staysOnLoopback = apiHost == "localhost" || apiHost == "::1" || apiHost.hasPrefix("127.")
+        if !staysOnLoopback && !reader.flag("api.allow_unauthenticated") {
+            reader.problems.append(
+                "api.host must be a loopback address, got '\(apiHost)': the API does not authenticate. Put something that "
+                    + "does in front of it, or set api.allow_unauthenticated to true if its network is trusted")
+        }
         dataDirectory = reader.required("node.data_dir")
         deadAfter = reader.duration("node.dead_after", in: .seconds(1) ... .seconds(3600))
         controllers = reader.peers("cluster.peers")

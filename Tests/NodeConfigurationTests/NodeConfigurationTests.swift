@@ -103,6 +103,17 @@ struct NodeConfigurationTests {
         }
     }
 
+    @Test func `an API without authentication leaves loopback only when told to`() async throws {
+        var environment = Self.minimal
+        environment["ORCHESTRY_API_HOST"] = "0.0.0.0"
+        let error = await #expect(throws: ConfigurationError.self) {
+            _ = try await NodeConfiguration.load(file: nil, environment: environment)
+        }
+        #expect(try #require(error).description.contains("api.host must be a loopback address, got '0.0.0.0'"))
+        environment["ORCHESTRY_API_ALLOW_UNAUTHENTICATED"] = "true"
+        #expect(try await NodeConfiguration.load(file: nil, environment: environment).apiHost == "0.0.0.0")
+    }
+
     @Test func `the example in configs is good`() async throws {
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("../../configs/orchestryd.yaml").path
