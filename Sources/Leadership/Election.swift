@@ -120,8 +120,7 @@ public struct Election: Sendable {
             Set(sorted).count == sorted.count
         else {
             // Carrying on would count majorities wrongly.
-            // A bug of the caller: configuration was validated before.
-            preconditionFailure("voters must be 1, 3 or 5 different nodes including \(me), got \(sorted)")
+            preconditionFailure("voters must be 1, 3 or 5 nodes with \(me), got \(sorted)")  // Validated before.
         }
         precondition(settings.violations().isEmpty, "unusable settings: \(settings.violations())")
         self.me = me

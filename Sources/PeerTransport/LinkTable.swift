@@ -9,7 +9,7 @@ import WireProtocol
 ///
 /// `@unchecked Sendable`: every stored `var` is touched on the `home` event loop only; `onHome` is the way in and each
 /// entry point checks it.
-final class LinkTable: @unchecked Sendable {
+final class LinkTable: @unchecked Sendable {  // Its variables are touched on `home` only.
     struct Link {
         var info: NodeInfo
         var incarnation: UInt64

@@ -125,7 +125,7 @@ struct NginxProcess: Sendable {
         let deadline = ContinuousClock.now + .seconds(seconds)
         while ContinuousClock.now < deadline {
             if !pids.contains(where: Processes.isAlive) { return true }
-            usleep(2000)
+            usleep(2000)  // On the controller's own queue.
         }
         return !pids.contains(where: Processes.isAlive)
     }

@@ -142,7 +142,7 @@ public final class PrivatePostgres: Sendable {
             guard ContinuousClock.now < deadline, kill(server.id, 0) == 0 else {
                 throw StartError(description: "PostgreSQL does not start\n\(log)")
             }
-            usleep(50_000)
+            usleep(50_000)  // Blocking by contract: callers run it on a thread of its own.
         }
     }
 

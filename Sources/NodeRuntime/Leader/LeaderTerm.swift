@@ -78,7 +78,14 @@ actor LeaderTerm {
         (inputs, continuation) = AsyncStream.makeStream(of: Input.self, bufferingPolicy: .unbounded)
     }
 
-    nonisolated func submit(_ input: Input) { continuation.yield(input) }
+    nonisolated func submit(_ input: Input) {
+        switch input {
+        // Measurements and ticks are worth nothing later; kept through a long doubt they would only pile up.
+        case .tick, .samples: guard surroundings.isActive(epoch) else { return }
+        default: break
+        }
+        continuation.yield(input)
+    }
 
     /// Runs until cancelled.
     func run() async {
