@@ -140,6 +140,8 @@ struct AppSeries: Sendable {
     mutating func noteScaled(from: Int, to: Int, at second: Int64) {
         guard from != to else { return }
         let change = RateLimits.Change(second: second, delta: to - from)
+        // A leader that reads the history again, after it led before, must not count a change twice.
+        guard !changes.contains(change) else { return }
         let newest = changes.last.map { $0.second <= second } ?? true
         let position = newest ? changes.endIndex : changes.firstIndex { $0.second > second } ?? changes.endIndex
         changes.insert(change, at: position)

@@ -39,6 +39,9 @@ package final class StateStore: Sendable {
         pool.start()
     }
 
+    /// The schema version of this release.
+    var knownSchema: Int { migrations.map(\.version).max() ?? 0 }
+
     /// Whether the latest attempt to connect succeeded. False until the first has ended.
     package var isAvailable: Bool { pool.isAvailable }
 

@@ -118,12 +118,16 @@ actor LeaderTerm {
         let store = surroundings.store
         while !Task.isCancelled {
             do {
-                try await store.migrate()
-                let stored = try await store.applications()
-                let instances = try await store.instances()
-                let nodes = try await store.nodes()
+                let state = try await store.load()
+                let (stored, instances, nodes) = (state.applications, state.instances, state.nodes)
                 applications = Dictionary(stored.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-                await restoreScalingHistory()
+                // Rate limits and cooldown hold across a change of leader.
+                surroundings.scaling.with { scaling in
+                    for past in state.scalings {
+                        scaling.noteScaled(
+                            past.app, from: past.fromReplicas, to: past.toReplicas, at: past.time.wholeSecond)
+                    }
+                }
                 isLoaded = true
                 logger.info(
                     "Desired state loaded",
@@ -149,25 +153,6 @@ actor LeaderTerm {
             }
         }
         return false
-    }
-
-    /// Rate limits and cooldown hold across a change of leader.
-    private func restoreScalingHistory() async {
-        for name in applications.keys.sorted() {
-            do {
-                for entry in try await surroundings.store.decisions(app: name, limit: 50).reversed() {
-                    let decision = entry.decision
-                    surroundings.scaling.with {
-                        $0.noteScaled(
-                            name, from: decision.fromReplicas, to: decision.toReplicas, at: decision.time.wholeSecond)
-                    }
-                }
-            } catch {
-                logger.warning(
-                    "Past scaling decisions can't be read; cooldown starts afresh",
-                    metadata: ["app": "\(name)", "error": "\(error)"])
-            }
-        }
     }
 
     // MARK: The loop

@@ -1,0 +1,59 @@
+import OrchestryModel
+
+/// The statements that read whole tables, and how their rows are understood.
+extension StateStore {
+    static let selectApplication = """
+        SELECT spec, document, revision, status, replicas, \(SQL.milliseconds("created_at")),
+            \(SQL.milliseconds("updated_at")), \(SQL.milliseconds("last_scaled_at")), name
+        FROM applications
+        """
+
+    static let allApplications = Statement("\(selectApplication) WHERE deleted_at IS NULL ORDER BY name")
+
+    /// An app that can't be read is an error, never skipped: whoever does not see it would stop its containers.
+    @Sendable static func application(_ row: Row) throws(StoreError) -> Application {
+        guard let status = Application.Status(rawValue: try row.text(3)) else {
+            throw .invalidData("applications.status of \(try row.text(8))")
+        }
+        let spec = try JSONText.decode(AppSpec.self, from: try row.text(0), what: "the spec of \(try row.text(8))")
+        return Application(
+            spec: spec, document: try row.jsonValue(1), revision: try row.int(2), status: status,
+            replicas: try row.int(4), createdAt: try row.time(5), updatedAt: try row.time(6),
+            lastScaledAt: try row.optionalTime(7))
+    }
+
+    static let allInstances = Statement(
+        """
+        SELECT instance_id, app_name, revision, node_id, status, container_id, host(ip), port, restarts,
+            failure_count, exit_code, out_of_memory, message, \(SQL.milliseconds("started_at")),
+            \(SQL.milliseconds("last_health_check")), \(SQL.milliseconds("since"))
+        FROM instances ORDER BY instance_id
+        """)
+
+    @Sendable static func instance(_ row: Row) throws(StoreError) -> InstanceStatus {
+        guard let state = InstanceState(label: try row.text(4)) else {
+            throw .invalidData("instances.status of \(try row.text(0))")
+        }
+        return InstanceStatus(
+            instance: InstanceID(unchecked: try row.text(0)), app: AppName(unchecked: try row.text(1)),
+            revision: try row.int(2), node: NodeID(unchecked: try row.text(3)), state: state,
+            containerID: try row.text(5), endpoint: Endpoint(host: try row.text(6), port: try row.int(7)),
+            restarts: try row.int(8), failures: try row.int(9), exitCode: try row.optionalInt(10),
+            outOfMemory: try row.bool(11), message: try row.text(12), startedAt: try row.optionalTime(13),
+            lastProbeAt: try row.optionalTime(14), since: try row.time(15))
+    }
+
+    static let allNodes = Statement(
+        """
+        SELECT id, role, host, cluster_port, api_url, \(SQL.milliseconds("last_seen_at"))
+        FROM cluster_nodes ORDER BY id
+        """)
+
+    @Sendable static func node(_ row: Row) throws(StoreError) -> StoredNode {
+        StoredNode(
+            info: NodeInfo(
+                id: NodeID(unchecked: try row.text(0)), role: try row.text(1) == "worker" ? .worker : .controller,
+                host: try row.text(2), clusterPort: try row.int(3), apiURL: try row.text(4)),
+            lastSeenAt: try row.time(5))
+    }
+}
