@@ -67,7 +67,7 @@ let package = Package(
             name: "OrchestryCore",
             targets: [
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "Scheduling",
-                "MetricsCache", "PeerTransport",
+                "MetricsCache", "PeerTransport", "SimulationKit",
             ]),
     ],
     dependencies: [

@@ -43,7 +43,8 @@ extension Election {
         guard case .leader(var tenure) = role, tenure.epoch == epoch, sentAt <= UInt64(max(0, now.nanoseconds) / 1_000)
         else { return }
         role = .follower  // Keeps `tenure` the only reference, so that its arrays are not copied.
-        let until = Instant(nanoseconds: Int64(sentAt) * 1_000).after(timing.countedPromise)
+        let start = mutation == .countFromReceipt ? now : Instant(nanoseconds: Int64(sentAt) * 1_000)
+        let until = start.after(timing.countedPromise)
         tenure.promisedUntil[index] = max(tenure.promisedUntil[index], until)
         role = .leader(tenure)
     }
@@ -79,7 +80,7 @@ extension Election {
         if mode == .quorum {
             tenure.quorumSeq = tenure.seq
             // Before PostgreSQL may let others take over by votes.
-            if tenure.mode == .solo { tenure.mode = nil }
+            if tenure.mode == .solo, mutation != .keepSoloWhileAsking { tenure.mode = nil }
         }
         tenure.renewAt = now.after(timing.renew)
         tenure.request = submit(.renew(epoch: tenure.epoch, seq: tenure.seq, mode: mode), at: now, &outputs)

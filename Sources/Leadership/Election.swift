@@ -5,7 +5,7 @@ import OrchestryModel
 ///
 /// Safety: at most one voter is active at any instant, whatever happens to messages, nodes and PostgreSQL, as long as
 /// - every clock's rate (PostgreSQL's too) stays within `settings.drift` of true time and no clock goes back,
-/// - PostgreSQL loses no committed row,
+/// - PostgreSQL loses no committed row, except by the promotion of a standby, which L9 makes up for,
 /// - `now` is read after the input arrived and before the outputs leave, and outputs are carried out in order.
 ///
 /// The shell calls `handle` for each input and `.tick` no later than `nextDeadline`, and asks `activity(at:)` with a
@@ -19,6 +19,8 @@ public struct Election: Sendable {
         case freshness(Int64)
         /// The same of another voter, as it last said, on the same scale. Without it that voter counts as equally fresh.
         case peerFreshness(Int64, of: NodeID)
+        /// L5: an agent has seen this epoch. A leader of a lower one would lead in vain.
+        case epochSeen(Epoch)
         /// L7, then never lead again. It goes on voting.
         case leave
         /// L7; it may lead again once the others had their chance.
@@ -40,14 +42,14 @@ public struct Election: Sendable {
     /// A rule left out on purpose, to show that the simulator notices.
     public enum Mutation: String, CaseIterable, Hashable, Sendable {
         case none
-        /// L3, L4: solo is confirmed while an earlier holder's lease may still run (in the simulated register).
-        case dropPriorExpiresAt
         /// L1: a voter acknowledges another leader while its promise to the first runs.
         case ackUnderPromise
         /// L6: no wait after a start.
         case dropAmnesiaWait
-        /// L4: a delayed statement may undo a later one (in the simulated register).
-        case dropSeq
+        /// L4: the solo claim is kept while quorum is asked for.
+        case keepSoloWhileAsking
+        /// L2: an acknowledgement counts from its receipt, not from the heartbeat's send.
+        case countFromReceipt
     }
 
     enum Role: Hashable, Sendable {
@@ -158,6 +160,7 @@ public struct Election: Sendable {
         case .freshness(let value): setFreshness(value, of: myIndex, at: now)
         case .peerFreshness(let value, let node):
             if let index = voters.firstIndex(of: node) { setFreshness(value, of: index, at: now) }
+        case .epochSeen(let epoch): observe(epoch, announce: true, at: now, &outputs)
         case .leave:
             isLeaving = true
             giveUp(.left, at: now, &outputs)

@@ -1,7 +1,7 @@
 import Logging
 import OrchestryModel
 
-/// The statements on `leader_lease` (design §3, L3, L4, L7), on a connection and a thread of their own, so that no
+/// The statements on `leader_lease` (proto-spec/lease.md, L3, L4, L7, L9), on a connection and a thread of their own, so that no
 /// query can starve the lease. Reconnects by itself. PostgreSQL's `clock_timestamp()` is the only clock that decides
 /// here.
 package final class LeaseConnection: Sendable {
@@ -43,18 +43,17 @@ package final class LeaseConnection: Sendable {
         do throws(StoreError) {
             return try await pool.run(within: timeout) { connection, deadline throws(StoreError) in
                 try withLeaseTable(on: connection, deadline: deadline) { () throws(StoreError) in
-                    switch request.statement {
-                    case .acquire(let votesGranted, let highestEpoch):
-                        let statement = statements.acquire(votesGranted: votesGranted, highestEpoch: highestEpoch)
-                        let rows = try takeOver(statement, on: connection, deadline: deadline, logger: logger)
-                        if let row = rows.first { return .acquired(try row.epoch(0)) }
-                    case .renew(let epoch, let seq, let mode):
-                        let statement = statements.renew(epoch: epoch, seq: seq, mode: mode)
-                        let rows = try connection.run(statement, deadline: deadline)
-                        if !rows.isEmpty { return .renewed(epoch: epoch, mode: mode) }
-                    case .release(let epoch, let seq):
-                        let rows = try connection.run(statements.release(epoch: epoch, seq: seq), deadline: deadline)
-                        if !rows.isEmpty { return .released(epoch) }
+                    func attempt() throws(StoreError) -> LeaseOutcome? {
+                        try statements.execute(request.statement, on: connection, deadline: deadline, logger: logger)
+                    }
+                    if let outcome = try attempt() { return outcome }
+                    // Refused, maybe only because nobody has noticed a promotion yet.
+                    let noticed = try connection.run(statements.notePromotion, deadline: deadline)
+                    if let row = noticed.first {
+                        logger.warning(
+                            "PostgreSQL was promoted: nobody takes over the lease or leads alone for a while",
+                            metadata: ["timeline": "\(try row.int(0))"])
+                        if let outcome = try attempt() { return outcome }
                     }
                     return .refused(
                         try LeaseStatements.row(of: connection.run(LeaseStatements.read, deadline: deadline)))
@@ -77,14 +76,17 @@ package final class LeaseConnection: Sendable {
     package func shutdown() { pool.shutdown() }
 }
 
-/// Runs `body`; where the lease's table does not exist yet, makes it and tries again. An election comes before the
+/// Runs `body`; where the lease's table does not exist yet, or lacks columns, makes them and tries again. An election comes before the
 /// leader that would migrate the database.
 private func withLeaseTable(
     on connection: DatabaseConnection, deadline: Deadline, _ body: () throws(StoreError) -> LeaseOutcome
 ) throws(StoreError) -> LeaseOutcome {
     do throws(StoreError) {
         return try body()
-    } catch .query(sqlState: "42P01", message: _) {
+    } catch .query(sqlState: "42P01" /* no such table */, message: _) {
+        try Migrator.apply(upTo: Migration.leadership, on: connection, deadline: deadline)
+        return try body()
+    } catch .query(sqlState: "42703" /* no such column: an earlier release's table */, message: _) {
         try Migrator.apply(upTo: Migration.leadership, on: connection, deadline: deadline)
         return try body()
     } catch {
@@ -121,6 +123,43 @@ struct LeaseStatements: Sendable {
     /// How long one attempt to take over waits for fenced transactions.
     static let lockWaitMilliseconds = 200
 
+    /// Carries out one statement.
+    /// - Returns: nil when no row was changed.
+    func execute(
+        _ statement: LeaseRequest.Statement, on connection: DatabaseConnection, deadline: Deadline, logger: Logger
+    ) throws(StoreError) -> LeaseOutcome? {
+        switch statement {
+        case .acquire(let votesGranted, let highestEpoch):
+            let statement = acquire(votesGranted: votesGranted, highestEpoch: highestEpoch)
+            let rows = try takeOver(statement, on: connection, deadline: deadline, logger: logger)
+            return try rows.first.map { row throws(StoreError) in .acquired(try row.epoch(0)) }
+        case .renew(let epoch, let seq, let mode):
+            let rows = try connection.run(renew(epoch: epoch, seq: seq, mode: mode), deadline: deadline)
+            return rows.isEmpty ? nil : .renewed(epoch: epoch, mode: mode)
+        case .release(let epoch, let seq):
+            let rows = try connection.run(release(epoch: epoch, seq: seq), deadline: deadline)
+            return rows.isEmpty ? nil : .released(epoch)
+        }
+    }
+
+    /// L9. What was granted before the promotion can't last longer than a TTL from here, whatever this server's clock
+    /// says compared with the last one's. The floor keeps epochs that were lost from being given again: a thousand for
+    /// each promotion.
+    var notePromotion: Statement {
+        Statement(
+            """
+            UPDATE leader_lease SET
+                not_before = clock_timestamp() + $1::bigint * interval '1 millisecond',
+                expires_at = LEAST(expires_at, clock_timestamp() + $1::bigint * interval '1 millisecond'),
+                prior_expires_at = LEAST(prior_expires_at, clock_timestamp() + $1::bigint * interval '1 millisecond'),
+                epoch_floor = GREATEST(epoch_floor, epoch) + 1000 * GREATEST(orchestry_timeline() - timeline, 1),
+                timeline = orchestry_timeline()
+            WHERE id = 1 AND timeline <> orchestry_timeline()
+            RETURNING timeline
+            """,
+            [.milliseconds(ttl)])
+    }
+
     /// L3. `GREATEST` with what the voters reported keeps epochs rising even if PostgreSQL lost its latest rows (a
     /// failover to a standby that lagged). `expires_at` is computed before any wait for a lock, so it can only be
     /// early.
@@ -128,10 +167,11 @@ struct LeaseStatements: Sendable {
         Statement(
             """
             UPDATE leader_lease SET
-                leader_id = $1, hostname = $2, api_url = $3, epoch = GREATEST(epoch, $4::bigint) + 1, mode = 'quorum',
-                seq = 0, prior_expires_at = GREATEST(prior_expires_at, expires_at), acquired_at = clock_timestamp(),
+                leader_id = $1, hostname = $2, api_url = $3, epoch = GREATEST(epoch, epoch_floor, $4::bigint) + 1,
+                mode = 'quorum', seq = 0, prior_expires_at = GREATEST(prior_expires_at, expires_at), acquired_at = clock_timestamp(),
                 renewed_at = clock_timestamp(), expires_at = clock_timestamp() + $5::bigint * interval '1 millisecond'
             WHERE id = 1 AND (expires_at <= clock_timestamp() OR (mode = 'quorum' AND $6::boolean))
+                AND not_before <= clock_timestamp() AND timeline = orchestry_timeline()
             RETURNING epoch
             """,
             [
@@ -149,7 +189,9 @@ struct LeaseStatements: Sendable {
                 mode = $4, seq = $3::bigint, renewed_at = clock_timestamp(),
                 expires_at = clock_timestamp() + $5::bigint * interval '1 millisecond'
             WHERE id = 1 AND leader_id = $1 AND epoch = $2::bigint AND seq < $3::bigint
-                AND ($4 = 'quorum' OR mode = 'solo' OR clock_timestamp() >= prior_expires_at)
+                AND ($4 = 'quorum' OR ((mode = 'solo' OR clock_timestamp() >= prior_expires_at)
+                    AND clock_timestamp() >= not_before))
+                AND timeline = orchestry_timeline()
             RETURNING epoch
             """,
             [
@@ -163,6 +205,7 @@ struct LeaseStatements: Sendable {
             """
             UPDATE leader_lease SET seq = $3::bigint, expires_at = clock_timestamp()
             WHERE id = 1 AND leader_id = $1 AND epoch = $2::bigint AND seq < $3::bigint
+                AND timeline = orchestry_timeline()
             RETURNING epoch
             """,
             [.id(me), .epoch(epoch), .int(Int64(clamping: seq))])

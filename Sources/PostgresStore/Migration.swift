@@ -8,10 +8,11 @@ struct Migration: Sendable {
     static let all: [Migration] = [
         Migration(version: 1, name: "leadership", bytes: PackageResources.v0001_leadership_sql),
         Migration(version: 2, name: "state", bytes: PackageResources.v0002_state_sql),
+        Migration(version: 3, name: "promotion", bytes: PackageResources.v0003_promotion_sql),
     ]
 
     /// The steps an election needs.
-    static let leadership = 1
+    static let leadership = 3
 
     init(version: Int, name: String, sql: String) {
         self.version = version

@@ -39,6 +39,8 @@ public enum StoreLink: String, CaseIterable, Hashable, Sendable {
     case silent
     /// Statements arrive and are carried out; no answer comes back.
     case deaf
+    /// What is under way waits, and goes on when the link is another: a connection that TCP keeps alive through a cut.
+    case stalled
 }
 
 /// What happens to statements whose link is open.

@@ -4,21 +4,28 @@ import OrchestryModel
 /// Which faults one run sees, how hard and how often. Each run gets some kinds only, by chance or by theme ("swarm testing", Groce and others,
 /// ISSTA 2012): with all kinds at once, the calm that some bugs need never comes.
 struct FaultPlan: Sendable {
-    enum Kind: Int, CaseIterable, Sendable {
+    enum Kind: String, CaseIterable, Sendable {
         case loss, delay, duplicates, isolation, links, redraw, crash, pause, store, storeSlow, rates, handover,
-            siege, usurpation
+            siege, usurpation, promotion
     }
 
     private let kinds: [Kind]
     /// Mean nanoseconds between two changes.
     private let interval: Int64
     private var random: SplitMix64
+    private var promotedAt = Int64.min / 2
+
+    /// For people: what may happen and how often.
+    var summary: String {
+        "\(kinds.map(\.rawValue).joined(separator: ", ")); changes every \(Double(interval) / 1e9) s on average"
+    }
 
     init(seed: UInt64) {
         var random = SplitMix64(seed: seed)
         let themes: [[Kind]] = [
             [.siege, .usurpation, .storeSlow], [.siege, .usurpation, .store, .redraw],
             [.crash, .redraw, .handover], [.redraw, .delay, .isolation, .usurpation],
+            [.promotion, .usurpation, .isolation, .store], [.promotion, .siege, .crash, .storeSlow, .pause],
         ]
         var kinds = themes[Int(random.next(below: Int64(themes.count)))]
         if random.next(below: 2) == 0 {
@@ -76,7 +83,17 @@ struct FaultPlan: Sendable {
             if chance(40) { cluster.stepDown(node) }
         case .siege: besiege(node, &cluster)
         case .usurpation: usurp(&cluster)
+        case .promotion: promote(&cluster)
         }
+    }
+
+    /// Seldom twice in a row: L9 lets nobody acquire for a while after each.
+    private mutating func promote(_ cluster: inout SimulatedCluster) {
+        guard cluster.now - promotedAt > 6_000_000_000 || chance(10) else { return }
+        promotedAt = cluster.now
+        let lag = random.next(below: [50_000_000, 500_000_000, 3_000_000_000][Int(random.next(below: 3))])
+        let downFor = random.next(below: chance(60) ? 200_000_000 : 3_000_000_000)
+        cluster.promote(lag: lag, downFor: downFor)
     }
 
     /// One node alone with PostgreSQL, or all others alone with it.
@@ -122,7 +139,9 @@ struct FaultPlan: Sendable {
     }
 
     private mutating func changeStoreLinks(_ node: Int, _ cluster: inout SimulatedCluster) {
-        func draw(_ random: inout SplitMix64) -> StoreLink { StoreLink.allCases[Int(random.next(below: 4))] }
+        func draw(_ random: inout SplitMix64) -> StoreLink {
+            StoreLink.allCases[Int(random.next(below: Int64(StoreLink.allCases.count)))]
+        }
         if chance(35) {
             let link = chance(50) ? .open : draw(&random)
             for each in cluster.voters { cluster.setStoreLink(of: each, link) }

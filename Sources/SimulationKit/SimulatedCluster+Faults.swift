@@ -7,6 +7,8 @@ extension SimulatedCluster {
     public mutating func crash(_ node: Int) {
         guard nodes[node].election != nil else { return }
         note { "\($0.nodes[node].id) crashes" }
+        coverage.note(.crash)
+        if activity(of: node).isActive { coverage.note(.crashOfLeader) }
         nodes[node].election = nil
         nodes[node].reported = nil
     }
@@ -20,6 +22,11 @@ extension SimulatedCluster {
     public mutating func pause(_ node: Int, for duration: Int64) {
         note { "\($0.nodes[node].id) is paused for \(Double(duration) / 1e9) s" }
         nodes[node].pausedUntil = max(nodes[node].pausedUntil, now + duration)
+        coverage.note(.pause)
+        if case .active(_, _, let until) = activity(of: node) {
+            coverage.note(.pauseOfLeader)
+            if nodes[node].clock.local(at: nodes[node].pausedUntil) >= until { coverage.note(.lateWakeUp) }
+        }
     }
 
     public mutating func leave(_ node: Int) {
@@ -59,11 +66,22 @@ extension SimulatedCluster {
     public mutating func setStoreLink(of node: Int, _ link: StoreLink) {
         if nodes[node].storeLink != link { note { "\($0.nodes[node].id) - postgres: \(link)" } }
         nodes[node].storeLink = link
+        guard link != .stalled, !nodes[node].stalled.isEmpty else { return }
+        let waiting = nodes[node].stalled
+        nodes[node].stalled = []
+        // What waited goes on where there is a way.
+        guard link == .open || link == .deaf else { return }
+        for event in waiting { queue.push(event, at: now + draw(store.delays)) }
     }
 
     /// Gives a clock another rate within the allowed drift; nil: PostgreSQL's.
     public mutating func changeRate(of node: Int?) {
         let rate = drawRate()
+        coverage.note(.rateChanged)
+        note { cluster in
+            let name = node.map(cluster.name(of:))?.rawValue ?? "postgres"
+            return "\(name)'s clock goes \(Double(rate) / 10_000)% fast"
+        }
         if let node {
             nodes[node].clock.setRate(rate, at: now)
             // The queued tick was meant for the old rate.
@@ -79,6 +97,7 @@ extension SimulatedCluster {
         note { _ in "all faults end" }
         network = .good
         store = .good
+        storeDownUntil = min(storeDownUntil, now)
         for node in nodes.indices {
             setStoreLink(of: node, .open)
             for other in nodes.indices { setLink(from: node, to: other, isCut: false) }

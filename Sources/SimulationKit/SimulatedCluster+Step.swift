@@ -13,26 +13,36 @@ extension SimulatedCluster {
             guard nodes[node].tickNumber == number, isAwake(node, else: event) else { return }
             nodes[node].tickAt = nil
             feed(.tick, to: node)
-        case .statement(let request, let node, let incarnation, let answers):
-            let outcome = register.execute(
-                request.statement, by: nodes[node].id, clock: storeClock.local(at: now))
-            note {
-                "postgres carries out \($0.nodes[node].id)#\(request.id) \(request.statement) -> \(outcome.summary)"
+        case .statement(let call, let node, let incarnation, let era, let answers, let sentAt):
+            guard nodes[node].storeLink != .stalled else { return nodes[node].stalled.append(event) }
+            // Sent to a server that is gone: the connection breaks, or nobody ever says anything.
+            if era != storeEra {
+                if happens(perMille: 500) { fail(call, of: node, incarnation, sentAt) }
+                return
             }
-            guard answers, nodes[node].storeLink == .open else { return }
-            let answer = Event.answer(request.id, outcome, node: node, incarnation: incarnation)
-            queue.push(answer, at: now + draw(store.delays))
-        case .answer(let id, let outcome, let node, let incarnation):
+            carryOut(call, of: node, incarnation, answers: answers, sentAt)
+        case .answer(let reply, let node, let incarnation, let sentAt):
+            guard nodes[node].storeLink != .stalled else { return nodes[node].stalled.append(event) }
             guard nodes[node].incarnation == incarnation, isAwake(node, else: event) else { return }
-            note { "\($0.nodes[node].id)#\(id) answered: \(outcome.summary)" }
-            feed(.leaseReply(id: id, outcome), to: node)
-        case .write(let epoch, let node):
-            guard register.admits(epoch) else { return }
-            if epoch < lastWritten {
-                fail(.epochFell, "\(nodes[node].id) wrote under \(epoch) after a write under \(lastWritten)")
-            }
-            lastWritten = epoch
-        case .restart(let node): if nodes[node].election == nil { start(node) }
+            take(reply, by: node, sentAt)
+        case .restart(let node):
+            guard nodes[node].election == nil else { return }
+            coverage.note(.restart)
+            start(node)
+        case .work(let node, let term): if isAwake(node, else: event) { work(node, term: term) }
+        case .adopt(let node, let incarnation):
+            if nodes[node].incarnation == incarnation, isAwake(node, else: event) { adopt(node) }
+        case .command(let command, let receiver):
+            if isAwake(receiver, else: event) { receive(command, at: receiver) }
+        case .refusal(let epoch, let node):
+            if isAwake(node, else: event) { heed(epoch, at: node) }
+        case .client(let client, let turn): takeTurn(client, turn)
+        case .request(let write, let node, let incarnation):
+            if nodes[node].incarnation == incarnation, isAwake(node, else: event) { handle(write, at: node) }
+        case .again(let write, let node, let incarnation):
+            if nodes[node].incarnation == incarnation, isAwake(node, else: event) { submit(.write(write), of: node) }
+        case .response(let write, let node): if isAwake(node, else: event) { answer(write, from: node) }
+        case .acknowledged(let write): acknowledge(write)
         }
     }
 
@@ -51,8 +61,9 @@ extension SimulatedCluster {
         nodes[node].reported = nil
         nodes[node].election = Election(
             me: nodes[node].id, voters: nodes.map(\.id), settings: options.settings,
-            now: nodes[node].clock.local(at: now), seed: random.next(), mutation: options.mutation)
+            now: nodes[node].clock.local(at: now), seed: random.next(), mutation: options.mutant.election)
         note { "\($0.nodes[node].id) starts" }
+        startAgent(of: node)
         scheduleTick(node)
     }
 
@@ -75,16 +86,20 @@ extension SimulatedCluster {
         switch output {
         case .send(let message, let receiver):
             guard let index = nodes.firstIndex(where: { $0.id == receiver }) else { return }
-            send(message, from: node, to: index)
-        case .lease(let request): submit(request, of: node)
+            send(.message(message, from: node, to: index), from: node, to: index)
+        case .lease(let request):
+            note { "\($0.nodes[node].id)#\(request.id) sends \(request.statement)" }
+            submit(.lease(request), of: node)
         case .activated(let epoch, let mode):
             note { "\($0.nodes[node].id) ACTIVE under \(epoch), \(mode)" }
             activations[mode, default: 0] += 1
+            let isNew = nodes[node].reported == nil
             nodes[node].reported = (epoch, mode)
-            write(epoch, by: node)
+            if isNew { beginTerm(of: node) }
         case .deactivated(let epoch, let reason):
             note { "\($0.nodes[node].id) not active under \(epoch): \(reason)" }
             deactivations += 1
+            coverage.note(reason.item)
             if nodes[node].reported?.epoch != epoch {
                 fail(.misreported, "\(nodes[node].id) deactivated \(epoch), which it had not reported")
             }
@@ -94,37 +109,20 @@ extension SimulatedCluster {
         }
     }
 
-    private mutating func send(_ message: ElectionMessage, from sender: Int, to receiver: Int) {
-        guard !nodes[sender].cutTo[receiver], !happens(perMille: network.lossPerMille) else { return }
-        // A write as leader now and then, with the same fate as a heartbeat.
-        if case .heartbeat(let epoch, _) = message, activity(of: sender).isActive { write(epoch, by: sender) }
-        let event = Event.message(message, from: sender, to: receiver)
-        queue.push(event, at: now + draw(network.delays))
+    /// To another node, over the network as it is now.
+    mutating func send(_ event: Event, from sender: Int, to receiver: Int) {
+        if nodes[sender].cutTo[receiver] {
+            return coverage.note(nodes[receiver].cutTo[sender] ? .messageCut : .messageCutOneWay)
+        }
+        if happens(perMille: network.lossPerMille) { return coverage.note(.messageLost) }
+        let delay = draw(network.delays)
+        queue.push(event, at: now + delay)
+        if delay > 1_000_000_000 { coverage.note(.messageOverOneSecond) }
+        if now + delay < nodes[sender].lastArrival[receiver] { coverage.note(.messageOvertaken) }
+        nodes[sender].lastArrival[receiver] = max(nodes[sender].lastArrival[receiver], now + delay)
         if happens(perMille: network.duplicatePerMille) {
+            coverage.note(.messageDuplicated)
             queue.push(event, at: now + draw(network.delays) + draw(network.delays))
-        }
-    }
-
-    private mutating func write(_ epoch: Epoch, by node: Int) {
-        guard nodes[node].storeLink == .open else { return }
-        queue.push(.write(epoch, node: node), at: now + draw(store.delays))
-    }
-
-    private mutating func submit(_ request: LeaseRequest, of node: Int) {
-        note { "\($0.nodes[node].id)#\(request.id) sends \(request.statement)" }
-        let incarnation = nodes[node].incarnation
-        func failing() -> Event {
-            .answer(request.id, .failed("no connection"), node: node, incarnation: incarnation)
-        }
-        switch nodes[node].storeLink {
-        case .refusing: queue.push(failing(), at: now + 1_000_000)
-        case .silent: break
-        case .open, .deaf:
-            let isBroken = happens(perMille: store.brokenPerMille)
-            if isBroken { queue.push(failing(), at: now + 1_000_000) }
-            if isBroken, happens(perMille: 500) { return }
-            let event = Event.statement(request, node: node, incarnation: incarnation, answers: !isBroken)
-            queue.push(event, at: now + draw(store.delays))
         }
     }
 
@@ -146,7 +144,8 @@ extension SimulatedCluster {
             if let other = first {
                 let one = activity(of: other)
                 let two = activity(of: node)
-                return fail(.twoActive, "\(nodes[other].id) \(one) and \(nodes[node].id) \(two)")
+                return fail(
+                    .twoActive, "\(nodes[other].id) is \(one.summary) and \(nodes[node].id) is \(two.summary)")
             }
             first = node
         }
@@ -169,34 +168,16 @@ extension SimulatedCluster {
         failure = SimulationFailure(kind: kind, detail: "at \(Instant(nanoseconds: now)): \(detail)")
         note { _ in "FAILURE \(kind): \(detail)" }
     }
-
-    /// Adds a line to the trace, if one is kept.
-    mutating func note(_ line: (SimulatedCluster) -> String) {
-        guard options.traces else { return }
-        trace.append("\(Instant(nanoseconds: now))  \(line(self))")
-    }
-
-    /// Heartbeats would drown the rest; what they change is noted where it changes.
-    private mutating func note(_ message: ElectionMessage, _ sender: Int, _ receiver: Int) {
-        guard options.traces else { return }
-        switch message {
-        case .heartbeat, .heartbeatAck: break
-        case .voteRequest, .voteReply, .released:
-            note { "\($0.nodes[sender].id) -> \($0.nodes[receiver].id)  \(message)" }
-        }
-    }
 }
 
-extension LeaseOutcome {
-    /// Short enough for one line of a trace.
-    fileprivate var summary: String {
+extension DeactivationReason {
+    fileprivate var item: Coverage.Item {
         switch self {
-        case .acquired(let epoch): "acquired \(epoch)"
-        case .renewed(let epoch, let mode): "renewed \(epoch) \(mode)"
-        case .released(let epoch): "released \(epoch)"
-        case .refused(let row):
-            row.map { "refused, row is \($0.leader)'s, \($0.epoch) \($0.mode)" } ?? "refused, no row"
-        case .failed(let reason): "failed: \(reason)"
+        case .deposed: .deposed
+        case .leaseLost: .leaseLost
+        case .leaseLapsed: .leaseLapsed
+        case .promisesLapsed: .promisesLapsed
+        case .left, .steppedDown: .steppedDown
         }
     }
 }

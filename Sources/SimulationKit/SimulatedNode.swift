@@ -1,7 +1,7 @@
 import Leadership
 import OrchestryModel
 
-/// One node of the simulated cluster: its clock goes on while the process is down.
+/// One node of the simulated cluster: its clock and its containers go on while the process is down.
 struct SimulatedNode: Sendable {
     let id: NodeID
     var clock: SimulatedClock
@@ -17,7 +17,14 @@ struct SimulatedNode: Sendable {
     var tickNumber: UInt64 = 0
     /// What its outputs said last.
     var reported: (epoch: Epoch, mode: ActivityMode)?
+    /// Counts terms as leader: work of an earlier one is void.
+    var term: UInt32 = 0
+    var agent = SimulatedAgent()
     var storeLink = StoreLink.open
+    /// What is held up on a stalled link to PostgreSQL.
+    var stalled: [SimulatedCluster.Event] = []
     /// By node index: messages to that node are lost.
     var cutTo: [Bool]
+    /// By node index: the latest arrival of what is on its way to that node.
+    var lastArrival: [Int64]
 }

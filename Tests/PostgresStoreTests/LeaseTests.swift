@@ -3,7 +3,7 @@ import PostgresStore
 import TestSupport
 import Testing
 
-/// One rule of design §3 (L3, L4, L7): a row of the table, a statement of alice's, and what comes of it.
+/// One rule of proto-spec/lease.md (L3, L4, L7, L9): a row of the table, a statement of alice's, and what comes of it.
 struct LeaseRule: Sendable, CustomTestStringConvertible {
     enum Expected: Sendable, Equatable { case acquired(Epoch), renewed(LeaseMode), released, refused }
     var testDescription: String
@@ -14,6 +14,9 @@ struct LeaseRule: Sendable, CustomTestStringConvertible {
     /// Seconds from now.
     var expires = 60
     var priorExpires = -60
+    /// Seconds from now.
+    var notBefore = -60
+    var epochFloor = 0
     var statement: LeaseRequest.Statement
     var expected: Expected
 
@@ -81,6 +84,24 @@ struct LeaseRule: Sendable, CustomTestStringConvertible {
         LeaseRule(
             testDescription: "L7: another's lease", leader: "bob", statement: .release(epoch: Epoch(5), seq: 9),
             expected: .refused),
+        LeaseRule(
+            testDescription: "L9: held, lease expired", leader: "bob", expires: -1, notBefore: 60,
+            statement: .acquire(votesGranted: false, highestEpoch: .none), expected: .refused),
+        LeaseRule(
+            testDescription: "L9: held, votes", leader: "bob", notBefore: 60,
+            statement: .acquire(votesGranted: true, highestEpoch: .none), expected: .refused),
+        LeaseRule(
+            testDescription: "L9: held, to solo", notBefore: 60,
+            statement: .renew(epoch: Epoch(5), seq: 4, mode: .solo), expected: .refused),
+        LeaseRule(
+            testDescription: "L9: held, staying solo", mode: "solo", notBefore: 60,
+            statement: .renew(epoch: Epoch(5), seq: 4, mode: .solo), expected: .refused),
+        LeaseRule(
+            testDescription: "L9: held, quorum goes on", notBefore: 60,
+            statement: .renew(epoch: Epoch(5), seq: 4, mode: .quorum), expected: .renewed(.quorum)),
+        LeaseRule(
+            testDescription: "L9: the epoch goes above the floor", leader: "bob", expires: -1, epochFloor: 1_005,
+            statement: .acquire(votesGranted: false, highestEpoch: Epoch(7)), expected: .acquired(Epoch(1_006))),
     ]
 }
 
@@ -93,7 +114,8 @@ struct LeaseTests {
             """
             UPDATE leader_lease SET leader_id = '\(rule.leader)', epoch = \(rule.epoch), mode = '\(rule.mode)',
                 seq = \(rule.seq), expires_at = date_trunc('second', NOW()) + interval '\(rule.expires) seconds',
-                prior_expires_at = date_trunc('second', NOW()) + interval '\(rule.priorExpires) seconds'
+                prior_expires_at = date_trunc('second', NOW()) + interval '\(rule.priorExpires) seconds',
+                not_before = NOW() + interval '\(rule.notBefore) seconds', epoch_floor = \(rule.epochFloor)
             """)
         let columns = "leader_id, epoch, mode, seq, expires_at, prior_expires_at"
         let before = try await fixture.sql("SELECT \(columns) FROM leader_lease").split(
@@ -125,6 +147,43 @@ struct LeaseTests {
             #expect(row?.epoch == Epoch(UInt64(rule.epoch)))
         default: Issue.record("expected \(rule.expected), got \(outcome)")
         }
+    }
+
+    /// Two promotions, as far as the row can tell.
+    @Test func `the first statement after a promotion holds back acquiring and solo for a TTL`() async throws {
+        let fixture = try await Fixture()
+        let ttl = Duration.seconds(3)
+        let (first, second) = (fixture.lease(alice, ttl: ttl), fixture.lease(bob, ttl: ttl))
+        defer {
+            first.shutdown()
+            second.shutdown()
+        }
+        #expect(await first.acquire() == .acquired(Epoch(1)))
+        #expect(try await fixture.sql("SELECT timeline FROM leader_lease") == "1")
+        // As on a server whose clock was an hour ahead.
+        try await fixture.sql(
+            """
+            UPDATE leader_lease SET timeline = timeline - 2, expires_at = expires_at + interval '1 hour',
+                prior_expires_at = expires_at + interval '1 hour'
+            """)
+        #expect(await first.renew(Epoch(1), seq: 1, mode: .quorum) == .renewed(epoch: Epoch(1), mode: .quorum))
+        let row = try await fixture.sql(
+            """
+            SELECT timeline, epoch_floor, not_before > NOW() + interval '1 second',
+                GREATEST(expires_at, prior_expires_at, not_before) <= NOW() + interval '3 seconds' FROM leader_lease
+            """)
+        #expect(row == "1|2001|t|t")
+        guard case .refused(let held?) = await second.acquire(votes: true) else {
+            Issue.record("acquired right after a promotion")
+            return
+        }
+        #expect(held.leader == alice && held.epoch == Epoch(1))
+        guard case .refused = await first.renew(Epoch(1), seq: 2, mode: .solo) else {
+            Issue.record("went solo right after a promotion")
+            return
+        }
+        let acquired = try await eventually { await second.acquire(votes: true) == .acquired(Epoch(2_002)) }
+        #expect(acquired)
     }
 
     @Test func `a delayed renewal does not undo the switch to quorum`() async throws {
@@ -192,10 +251,23 @@ struct LeaseTests {
         let connection = fixture.lease(alice)
         defer { connection.shutdown() }
         #expect(await connection.acquire() == .acquired(Epoch(1)))
-        #expect(try await fixture.sql("SELECT version FROM schema_migrations ORDER BY 1") == "1")
+        #expect(try await fixture.sql("SELECT version FROM schema_migrations ORDER BY 1") == "1\n2\n3")
         try await fixture.store.migrate()
         #expect(try await fixture.sql("SELECT epoch FROM leader_lease") == "1")
         try await fixture.store.write([], epoch: Epoch(1), leader: alice)
+    }
+
+    @Test func `an election brings the table of an earlier release up to date`() async throws {
+        let fixture = try await Fixture()
+        try await fixture.sql(
+            """
+            ALTER TABLE leader_lease DROP COLUMN timeline, DROP COLUMN not_before, DROP COLUMN epoch_floor;
+            DROP FUNCTION orchestry_timeline; DELETE FROM schema_migrations WHERE version = 3
+            """)
+        let connection = fixture.lease(alice)
+        defer { connection.shutdown() }
+        #expect(await connection.acquire() == .acquired(Epoch(1)))
+        #expect(try await fixture.sql("SELECT max(version) FROM schema_migrations") == "3")
     }
 
     @Test func `a terminated connection is replaced unnoticed`() async throws {

@@ -20,6 +20,14 @@ private let nodeB = NodeID(unchecked: "b")
         var node: NodeID
         var statement: LeaseRequest.Statement
         var expected: Expected
+        /// PostgreSQL's.
+        var timeline: UInt32 = 1
+
+        func after(promotions: UInt32) -> Step {
+            var step = self
+            step.timeline += promotions
+            return step
+        }
     }
 
     struct Row: Sendable, CustomTestStringConvertible {
@@ -117,6 +125,43 @@ private let nodeB = NodeID(unchecked: "b")
                 release(2, nodeA, 1, seq: 1, .refused), release(2, nodeB, 1, seq: 3, .refused),
                 acquire(2, nodeB, .refused),
             ]),
+        Row(
+            name: "L9 after a promotion nobody acquires for a TTL, with votes or without",
+            steps: [
+                acquire(0, nodeA, .acquired(1)), acquire(10, nodeB, votes: true, .refused).after(promotions: 1),
+                acquire(14, nodeB, .refused).after(promotions: 1),
+                acquire(15, nodeB, .acquired(1_002)).after(promotions: 1),
+            ]),
+        Row(
+            name: "L9 nobody goes solo, or stays so, for a TTL after a promotion; quorum goes on",
+            steps: [
+                acquire(0, nodeA, .acquired(1)), renew(1, nodeA, 1, seq: 1, mode: .solo, .renewed(.solo)),
+                renew(2, nodeA, 1, seq: 2, mode: .solo, .refused).after(promotions: 1),
+                renew(2, nodeA, 1, seq: 3, .renewed(.quorum)).after(promotions: 1),
+                renew(6, nodeA, 1, seq: 4, mode: .solo, .refused).after(promotions: 1),
+                renew(7, nodeA, 1, seq: 5, mode: .solo, .renewed(.solo)).after(promotions: 1),
+            ]),
+        Row(
+            name: "L9 epochs of each history are their own",
+            steps: [
+                acquire(0, nodeA, .acquired(1)), renew(1, nodeA, 1, seq: 1, .renewed(.quorum)).after(promotions: 2),
+                acquire(6, nodeB, votes: true, .acquired(2_002)).after(promotions: 2),
+                acquire(7, nodeA, votes: true, .acquired(2_003)).after(promotions: 2),
+            ]),
+        Row(
+            name: "L9 a server whose clock is behind does not wait for the old one's times",
+            steps: [
+                acquire(1_000, nodeA, .acquired(1)), acquire(10, nodeB, .refused).after(promotions: 1),
+                acquire(15, nodeB, .acquired(1_002)).after(promotions: 1),
+                renew(19, nodeB, 1_002, seq: 1, mode: .solo, .renewed(.solo)).after(promotions: 1),
+            ]),
+        Row(
+            name: "L7, L9 a release is taken, but not at once of use",
+            steps: [
+                acquire(0, nodeA, .acquired(1)), release(1, nodeA, 1, seq: 1, .released).after(promotions: 1),
+                acquire(2, nodeB, .refused).after(promotions: 1),
+                acquire(6, nodeB, .acquired(1_002)).after(promotions: 1),
+            ]),
     ]
 
     @Test(arguments: rows)
@@ -124,7 +169,7 @@ private let nodeB = NodeID(unchecked: "b")
         var register = LeaseRegister(leaseTTL: .seconds(5))
         for step in row.steps {
             let clock = Instant(nanoseconds: step.second * 1_000_000_000)
-            let outcome = register.execute(step.statement, by: step.node, clock: clock)
+            let outcome = register.execute(step.statement, by: step.node, clock: clock, timeline: step.timeline)
             let got: Expected? =
                 switch outcome {
                 case .acquired(let epoch): .acquired(epoch.rawValue)
@@ -139,11 +184,12 @@ private let nodeB = NodeID(unchecked: "b")
 
     @Test func `L5 only the row's epoch may write`() {
         var register = LeaseRegister(leaseTTL: .seconds(5))
-        #expect(!register.admits(.none))
+        #expect(!register.admits(.none, of: nodeA))
         _ = register.execute(.acquire(votesGranted: false, highestEpoch: .none), by: nodeA, clock: .zero)
-        #expect(register.admits(Epoch(1)))
+        #expect(register.admits(Epoch(1), of: nodeA))
+        #expect(!register.admits(Epoch(1), of: nodeB))
         _ = register.execute(.acquire(votesGranted: true, highestEpoch: .none), by: nodeB, clock: .zero)
-        #expect(!register.admits(Epoch(1)))
-        #expect(register.admits(Epoch(2)))
+        #expect(!register.admits(Epoch(1), of: nodeA))
+        #expect(register.admits(Epoch(2), of: nodeB))
     }
 }

@@ -10,11 +10,11 @@ private let seconds: Int64 = 1_000_000_000
 @Suite struct ScenarioTests {
     /// Three nodes with a leader that has been steady for two seconds.
     private func led(
-        seed: UInt64 = 1, voters: Int = 3, mutation: Election.Mutation = .none
+        seed: UInt64 = 1, voters: Int = 3, mutant: Mutant = .none
     ) throws -> (cluster: SimulatedCluster, leader: Int) {
         var options = SimulatedCluster.Options()
         options.voters = voters
-        options.mutation = mutation
+        options.mutant = mutant
         options.traces = true
         var cluster = SimulatedCluster(seed: seed, options: options)
         cluster.run(for: 10 * seconds) { $0.activeNode != nil }
@@ -179,9 +179,9 @@ private let seconds: Int64 = 1_000_000_000
     }
 
     /// The leader asks for quorum, is cut off before that statement arrives, and asks for solo, which overtakes it.
-    @Test(arguments: [Election.Mutation.none, .dropSeq])
-    func `a delayed request for quorum does not undo a later one for solo`(_ mutation: Election.Mutation) throws {
-        var (cluster, leader) = try led(mutation: mutation)
+    @Test(arguments: [Mutant.none, .dropSeq])
+    func `a delayed request for quorum does not undo a later one for solo`(_ mutant: Mutant) throws {
+        var (cluster, leader) = try led(mutant: mutant)
         let before = cluster.register.row?.seq
         // One renewal is held up for 4 s on its way. The others can't reach PostgreSQL for now.
         cluster.store.delays = Delays(minimum: 4 * seconds, maximum: 4 * seconds)
@@ -194,14 +194,14 @@ private let seconds: Int64 = 1_000_000_000
         #expect(mode(of: leader, cluster) == .solo)
         for other in cluster.voters { cluster.setStoreLink(of: other, .open) }
         cluster.run(for: 3 * seconds)
-        #expect(cluster.failure?.kind == (mutation == .dropSeq ? .twoActive : nil))
-        if mutation == .none { #expect(mode(of: leader, cluster) == .solo) }
+        #expect(cluster.failure?.kind == (mutant == .dropSeq ? .twoActive : nil))
+        if mutant == .none { #expect(mode(of: leader, cluster) == .solo) }
     }
 
     /// The leader loses its voters for a moment, another acquires and is cut off at once, the voters come back.
-    @Test(arguments: [Election.Mutation.none, .dropPriorExpiresAt])
-    func `solo waits for the lease of an earlier holder`(_ mutation: Election.Mutation) throws {
-        var (cluster, leader) = try led(mutation: mutation)
+    @Test(arguments: [Mutant.none, .dropPriorExpiresAt])
+    func `solo waits for the lease of an earlier holder`(_ mutant: Mutant) throws {
+        var (cluster, leader) = try led(mutant: mutant)
         cluster.setIsolated(leader, true)
         cluster.setStoreLink(of: leader, .silent)
         #expect(cluster.run(for: 1 * seconds) { $0.register.row?.epoch == Epoch(2) })
@@ -210,11 +210,43 @@ private let seconds: Int64 = 1_000_000_000
         cluster.setIsolated(leader, false)
         cluster.setIsolated(second, true)
         cluster.run(for: 2 * seconds)
-        #expect(cluster.failure?.kind == (mutation == .dropPriorExpiresAt ? .twoActive : nil))
-        guard mutation == .none else { return }
+        #expect(cluster.failure?.kind == (mutant == .dropPriorExpiresAt ? .twoActive : nil))
+        guard mutant == .none else { return }
         #expect(mode(of: leader, cluster) == .quorum, "its lease and its voters are still good")
         cluster.run(for: 6 * seconds)
         #expect(mode(of: second, cluster) == .solo, "now the first lease has run out")
+        sound(cluster)
+    }
+
+    /// A leader alone asks for quorum again; PostgreSQL agrees, and the answer is lost.
+    @Test(arguments: [Mutant.none, .keepSoloWhileAsking])
+    func `a leader that asks for quorum claims solo no more`(_ mutant: Mutant) throws {
+        var (cluster, leader) = try led(mutant: mutant)
+        for other in cluster.voters where other != leader { cluster.setStoreLink(of: other, .refusing) }
+        cluster.setIsolated(leader, true)
+        cluster.run(for: 3 * seconds)
+        #expect(mode(of: leader, cluster) == .solo)
+        cluster.setIsolated(leader, false)
+        cluster.setStoreLink(of: leader, .deaf)
+        #expect(cluster.run(for: 3 * seconds) { $0.register.row?.mode == .quorum })
+        cluster.setIsolated(leader, true)
+        for other in cluster.voters where other != leader { cluster.setStoreLink(of: other, .open) }
+        cluster.run(for: 1_500 * milliseconds)
+        #expect(cluster.failure?.kind == mutant.symptom)
+        if mutant == .none { #expect(cluster.activeNode.map { $0 != leader } == true) }
+    }
+
+    @Test func `what a stalled connection holds up arrives when it goes on`() throws {
+        var (cluster, leader) = try led()
+        cluster.setStoreLink(of: leader, .stalled)
+        cluster.run(for: 3_500 * milliseconds)
+        let late = cluster.coverage[.lateStatement]
+        cluster.setStoreLink(of: leader, .open)
+        cluster.run(for: 2 * seconds)
+        #expect(cluster.coverage[.lateStatement] > late)
+        #expect(cluster.coverage[.lateAnswer] > 0)
+        #expect(cluster.activeNode == leader)
+        #expect(cluster.register.row?.epoch == Epoch(1))
         sound(cluster)
     }
 }

@@ -1,5 +1,6 @@
 import DockerEngine
 import HealthProbes
+import Leadership
 import Logging
 import OrchestryModel
 import Scheduling
@@ -44,7 +45,7 @@ actor Agent {
     private let inputs: AsyncStream<Input>
     private let continuation: AsyncStream<Input>.Continuation
     var instances: [InstanceID: Managed] = [:]
-    private var highestEpoch = Epoch.none
+    private var gate = EpochGate()
     private var generator = SystemRandomNumberGenerator()
     private var engineAvailable = false
     /// False until the engine has told once what runs here: before that an inventory would be a lie.
@@ -78,18 +79,17 @@ actor Agent {
 
     // MARK: What others ask
 
-    /// Whether a command of this epoch may be obeyed (L5); raises the highest epoch seen.
-    func admit(_ epoch: Epoch) -> Bool {
-        guard epoch >= highestEpoch else { return false }
-        highestEpoch = epoch
-        return true
-    }
+    /// Whether an order of this epoch may be obeyed (L5).
+    func admit(_ order: EpochGate.Order, of epoch: Epoch) -> Bool { gate.admit(order, of: epoch) }
+
+    /// The highest epoch seen in any order or container.
+    var highestEpoch: Epoch { gate.highest }
 
     /// nil until everything that runs here has been adopted.
     func inventory() -> Inventory? {
         guard settled else { return nil }
         return Inventory(
-            node: node, highestEpoch: highestEpoch, capacityMillicores: capacity.millicores,
+            node: node, highestEpoch: gate.highest, capacityMillicores: capacity.millicores,
             capacityMemoryBytes: capacity.memoryBytes, engineAvailable: engineAvailable,
             instances: instances.values.map(\.lifecycle.status).sorted { $0.instance < $1.instance })
     }
@@ -195,8 +195,8 @@ actor Agent {
 
     private func adopt(_ containers: [ManagedContainer]) -> [Job] {
         var work: [Job] = []
+        gate.adopt(containers.map(\.epoch))
         for container in containers {
-            highestEpoch = max(highestEpoch, container.epoch)
             if instances[container.instance] != nil { continue }
             guard let assignment = container.assignment else {
                 logger.error(

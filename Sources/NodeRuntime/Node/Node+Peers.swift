@@ -18,15 +18,31 @@ extension Node {
     // MARK: Agent
 
     func obey(_ command: InstanceCommand, epoch: Epoch, from peer: NodeID, correlation: UInt64) async {
-        if await agent.admit(epoch) {
+        if await agent.admit(.command, of: epoch) {
             agent.submit(.command(command, epoch: epoch))
             if correlation != 0 { transport.reply(.commandAck, to: peer, correlation: correlation) }
+            return
+        }
+        let highest = await agent.highestEpoch
+        guard highest > epoch else {
+            // It will come again: the leader learns from the inventory what runs here.
+            logger.info("Not ready for commands: what runs here is not known yet", metadata: ["peer": "\(peer)"])
+            if correlation != 0 {
+                transport.reply(
+                    .error(code: .unavailable, message: "the engine has not said yet what runs here"), to: peer,
+                    correlation: correlation)
+            }
+            return
+        }
+        logger.warning(
+            "Refused a command of an old epoch",
+            metadata: ["peer": "\(peer)", "epoch": "\(epoch)", "highest": "\(highest)"])
+        if peer == id {
+            leadership.submit(.epochSeen(highest))
+        } else if correlation != 0 {
+            transport.reply(.refused(epoch: highest), to: peer, correlation: correlation)
         } else {
-            let highest = await agent.inventory()?.highestEpoch ?? epoch.next
-            logger.warning(
-                "Refused a command of an old epoch",
-                metadata: ["peer": "\(peer)", "epoch": "\(epoch)", "highest": "\(highest)"])
-            if correlation != 0 { transport.reply(.refused(epoch: highest), to: peer, correlation: correlation) }
+            transport.send(.refused(epoch: highest), to: peer)
         }
     }
 
@@ -43,6 +59,7 @@ extension Node {
     /// To whoever leads, this node itself included.
     func sendInventory() async {
         guard let inventory = await agent.inventory() else { return }
+        leadership.submit(.epochSeen(inventory.highestEpoch))
         if let term = currentTerm {
             term.submit(.inventory(inventory))
         } else if let leader, leader != id {

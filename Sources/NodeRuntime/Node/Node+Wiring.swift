@@ -137,7 +137,7 @@ extension Node {
     private func publish(_ table: RoutingTable, to node: NodeID?) {
         if node == nil || node == id {
             pool.add {
-                guard await self.agent.admit(table.version.epoch) else { return }
+                guard await self.agent.admit(.routingTable, of: table.version.epoch) else { return }
                 await self.applier.receive(table)
             }
         }

@@ -28,10 +28,13 @@ struct NodeRouter: PeerHandler {
             node.pool.add { await node.obey(command, epoch: epoch, from: peer, correlation: correlation) }
         case .routingTable(let table):
             node.pool.add {
-                guard await node.agent.admit(table.version.epoch) else { return }
+                guard await node.agent.admit(.routingTable, of: table.version.epoch) else { return }
                 await node.applier.receive(table)
             }
-        case .inventory(let inventory) where inventory.node == peer: node.currentTerm?.submit(.inventory(inventory))
+        case .refused(let epoch): node.leadership.submit(.epochSeen(epoch))
+        case .inventory(let inventory) where inventory.node == peer:
+            node.leadership.submit(.epochSeen(inventory.highestEpoch))
+            node.currentTerm?.submit(.inventory(inventory))
         case .instanceStatus(let status) where status.node == peer: node.currentTerm?.submit(.status(status))
         case .routingAck(let version): node.currentTerm?.submit(.routingAcknowledged(peer, version))
         case .sampleBatch(let samples):
@@ -51,7 +54,7 @@ struct NodeRouter: PeerHandler {
         case .error(let code, let text):
             node.logger.warning(
                 "Peer reports an error", metadata: ["peer": "\(peer)", "code": "\(code)", "text": "\(text)"])
-        case .hello, .helloChallenge, .helloAccepted, .helloProof, .ping, .pong, .commandAck, .refused, .eventAck,
+        case .hello, .helloChallenge, .helloAccepted, .helloProof, .ping, .pong, .commandAck, .eventAck,
             .forwardResponse,
             .logChunk:
             break  // The transport's own, or replies it has matched with their requests.

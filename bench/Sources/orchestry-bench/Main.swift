@@ -7,7 +7,10 @@ struct OrchestryBench: AsyncParsableCommand {
         abstract: "Measures Orchestry against baselines from the same run.",
         discussion:
             "Build in release mode, on a machine with nothing else to do. README.md says what the numbers mean.",
-        subcommands: [EvaluateCommand.self, ProtocolCommand.self, CacheCommand.self, FailoverCommand.self])
+        subcommands: [
+            EvaluateCommand.self, ProtocolCommand.self, CacheCommand.self, FailoverCommand.self,
+            ElectionCommand.self,
+        ])
 }
 
 struct OutputOptions: ParsableArguments {
