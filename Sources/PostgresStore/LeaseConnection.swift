@@ -50,9 +50,10 @@ package final class LeaseConnection: Sendable {
                     // Refused, maybe only because nobody has noticed a promotion yet.
                     let noticed = try connection.run(statements.notePromotion, deadline: deadline)
                     if let row = noticed.first {
+                        let timeline = try row.int(0)
                         logger.warning(
                             "PostgreSQL was promoted: nobody takes over the lease or leads alone for a while",
-                            metadata: ["timeline": "\(try row.int(0))"])
+                            metadata: ["timeline": "\(timeline)"])
                         if let outcome = try attempt() { return outcome }
                     }
                     return .refused(

@@ -6,6 +6,7 @@ import OrchestryModel
 public struct ElectionSimulation: Sendable {
     public struct Report: Sendable {
         public var seed: UInt64
+        public var mutant: Mutant
         public var voters: Int
         public var steps: Int
         /// What it was made of, for people.
@@ -30,7 +31,10 @@ public struct ElectionSimulation: Sendable {
             text += trace.suffix(lines).map { "  \($0)" }
             text.append("at the end:")
             text += situation.map { "  \($0)" }
-            text.append("again: SIM_SEED=\(seed) swift test --filter RandomScheduleTests")
+            text.append(
+                mutant == .none
+                    ? "again: SIM_SEED=\(seed) swift test --filter RandomScheduleTests"
+                    : "again: orchestry-bench election --seeds \(seed) --mutant \(mutant) --trace")
             return text.joined(separator: "\n")
         }
     }
@@ -74,7 +78,7 @@ public struct ElectionSimulation: Sendable {
         let convergence = calm(&cluster)
         if cluster.failure == nil { cluster.checkLog() }
         return Report(
-            seed: seed, voters: options.voters, steps: cluster.steps,
+            seed: seed, mutant: mutant, voters: options.voters, steps: cluster.steps,
             plan: "\(options.voters) voters; faults: \(plan.summary); ticks \(options.tickLateness.summary) late"
                 + (mutant == .none ? "" : "; MUTANT \(mutant)"),
             failure: cluster.failure, convergence: convergence, activations: cluster.activations,

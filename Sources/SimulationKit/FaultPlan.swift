@@ -25,6 +25,7 @@ struct FaultPlan: Sendable {
         let themes: [[Kind]] = [
             [.siege, .usurpation, .storeSlow], [.siege, .usurpation, .store, .redraw],
             [.crash, .redraw, .handover], [.redraw, .delay, .isolation, .usurpation],
+            [.delay, .usurpation, .crash, .isolation],
             [.promotion, .usurpation, .isolation, .store], [.promotion, .siege, .crash, .storeSlow, .pause],
         ]
         var kinds = themes[Int(random.next(below: Int64(themes.count)))]

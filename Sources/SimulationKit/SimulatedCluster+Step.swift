@@ -88,7 +88,7 @@ extension SimulatedCluster {
             guard let index = nodes.firstIndex(where: { $0.id == receiver }) else { return }
             send(.message(message, from: node, to: index), from: node, to: index)
         case .lease(let request):
-            note { "\($0.nodes[node].id)#\(request.id) sends \(request.statement)" }
+            note { "\($0.nodes[node].id)#\(request.id) sends \(request.statement.summary)" }
             submit(.lease(request), of: node)
         case .activated(let epoch, let mode):
             note { "\($0.nodes[node].id) ACTIVE under \(epoch), \(mode)" }

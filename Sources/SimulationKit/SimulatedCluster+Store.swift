@@ -64,7 +64,7 @@ extension SimulatedCluster {
         let clock = storeClock.local(at: now)
         let outcome = database.execute(request.statement, by: nodes[node].id, clock: clock, at: now)
         note {
-            "postgres carries out \($0.nodes[node].id)#\(request.id) \(request.statement) -> \(outcome.summary)"
+            "postgres carries out \($0.nodes[node].id)#\(request.id) \(request.statement.summary) -> \(outcome.summary)"
         }
         switch outcome {
         case .acquired(let epoch):

@@ -118,6 +118,17 @@ extension ElectionMessage {
     }
 }
 
+extension LeaseRequest.Statement {
+    var summary: String {
+        switch self {
+        case .acquire(let votesGranted, let highest):
+            "acquire \(votesGranted ? "with" : "without") votes, above \(highest)"
+        case .renew(let epoch, let seq, let mode): "renew \(epoch), seq \(seq), \(mode)"
+        case .release(let epoch, let seq): "release \(epoch), seq \(seq)"
+        }
+    }
+}
+
 extension LeaseOutcome {
     /// Short enough for one line of a trace.
     var summary: String {

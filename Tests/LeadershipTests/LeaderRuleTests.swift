@@ -263,3 +263,33 @@ import Testing
         return node
     }
 }
+
+@Suite struct SeenEpochTests {
+    @Test func `L5 a leader that agents know to be of the past stops, and stands for a higher epoch`() {
+        var node = ElectionHarness()
+        node.win(1)
+        node.acknowledge(1, sent: 600, 602)
+        #expect(node.activity(610).isActive)
+        let outputs = node.feed(.epochSeen(Epoch(4)), 610)
+        #expect(outputs.contains(.deactivated(Epoch(1), .deposed)))
+        #expect(outputs.contains(.send(.released(epoch: Epoch(1)), to: nodeA)))
+        node.run(to: 8_000)
+        #expect(node.statements(since: 611).contains(.acquire(votesGranted: false, highestEpoch: Epoch(4))))
+    }
+
+    @Test func `L5 an epoch not above its own changes nothing`() {
+        var node = ElectionHarness()
+        node.win(1)
+        node.acknowledge(1, sent: 600, 602)
+        #expect(node.feed(.epochSeen(Epoch(1)), 610).isEmpty)
+        #expect(node.activity(610).isActive)
+    }
+
+    @Test func `L5 a voter passes on what its agent knows`() {
+        var node = ElectionHarness()
+        node.feed(.epochSeen(Epoch(4)), 600)
+        let outputs = node.hear(.heartbeat(epoch: Epoch(3), sentAt: 42), from: nodeA, 610)
+        #expect(outputs.contains(.send(.voteReply(round: 0, granted: false, highestEpoch: Epoch(4)), to: nodeA)))
+        #expect(!outputs.contains(.send(.heartbeatAck(epoch: Epoch(3), sentAt: 42), to: nodeA)))
+    }
+}

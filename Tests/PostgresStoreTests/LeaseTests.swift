@@ -182,7 +182,7 @@ struct LeaseTests {
             Issue.record("went solo right after a promotion")
             return
         }
-        let acquired = try await eventually { await second.acquire(votes: true) == .acquired(Epoch(2_002)) }
+        let acquired = await eventually { await second.acquire(votes: true) == .acquired(Epoch(2_002)) }
         #expect(acquired)
     }
 

@@ -249,4 +249,76 @@ private let seconds: Int64 = 1_000_000_000
         #expect(cluster.register.row?.epoch == Epoch(1))
         sound(cluster)
     }
+
+    /// A voter that acknowledged the leader starts afresh, and a candidate asks for its vote.
+    @Test(arguments: [Mutant.none, .dropAmnesiaWait])
+    func `a voter that restarted waits until its promises have run out`(_ mutant: Mutant) throws {
+        var (cluster, leader) = try led(mutant: mutant)
+        let (candidate, voter) = ((leader + 1) % 3, (leader + 2) % 3)
+        cluster.setLink(from: leader, to: candidate, isCut: true)
+        cluster.setLink(from: candidate, to: leader, isCut: true)
+        cluster.run(for: 3 * seconds)
+        #expect(cluster.activeNode == leader)
+        cluster.crash(voter)
+        cluster.restart(voter)
+        cluster.setIsolated(leader, true)
+        cluster.run(for: 300 * milliseconds)
+        #expect(cluster.failure?.kind == mutant.symptom)
+        if mutant == .none {
+            cluster.run(for: 700 * milliseconds)
+            #expect(cluster.activeNode == candidate)
+            sound(cluster)
+        }
+    }
+
+    /// A leader's transaction is held up on its way until another leader has written.
+    @Test(arguments: [Mutant.none, .dropFence])
+    func `a write of an earlier leader comes too late`(_ mutant: Mutant) throws {
+        var options = SimulatedCluster.Options()
+        options.mutant = mutant
+        options.clients = 5
+        options.traces = true
+        var cluster = SimulatedCluster(seed: 1, options: options)
+        cluster.run(for: 10 * seconds) { $0.activeNode != nil }
+        cluster.run(for: 2 * seconds)
+        let leader = try #require(cluster.activeNode)
+        cluster.setStoreLink(of: leader, .stalled)
+        cluster.run(for: 500 * milliseconds)
+        cluster.setIsolated(leader, true)
+        cluster.run(for: 5 * seconds)
+        #expect(cluster.activeNode != leader)
+        cluster.setStoreLink(of: leader, .open)
+        cluster.run(for: 1 * seconds)
+        #expect(cluster.failure?.kind == mutant.symptom)
+        if mutant == .none {
+            #expect(cluster.coverage[.writeFenced] > 0)
+            sound(cluster)
+        }
+    }
+
+    /// The voters grant a candidate their votes, hear the leader again while PostgreSQL takes its time, then the winner.
+    @Test(arguments: [Mutant.none, .ackUnderPromise])
+    func `a promise binds against the winner of an election too`(_ mutant: Mutant) throws {
+        var (cluster, leader) = try led(mutant: mutant)
+        cluster.setIsolated(leader, true)
+        cluster.store.delays = Delays(minimum: 150 * milliseconds, maximum: 160 * milliseconds)
+        let isCandidate = { (cluster: borrowing SimulatedCluster, node: Int) in
+            cluster.election(of: node)?.state == .candidate
+        }
+        let others = cluster.voters.filter { $0 != leader }
+        #expect(cluster.run(for: 1 * seconds) { cluster in others.contains { isCandidate(cluster, $0) } })
+        cluster.run(for: 10 * milliseconds)
+        let candidate = try #require(others.first { isCandidate(cluster, $0) })
+        for voter in others where voter != candidate {
+            cluster.setLink(from: leader, to: voter, isCut: false)
+            cluster.setLink(from: voter, to: leader, isCut: false)
+        }
+        cluster.run(for: 330 * milliseconds)
+        #expect(cluster.failure?.kind == mutant.symptom)
+        if mutant == .none {
+            #expect(cluster.register.row?.epoch == Epoch(2))
+            #expect(cluster.run(for: 2 * seconds) { $0.activeNode == candidate })
+            sound(cluster)
+        }
+    }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Leadership
 import Measuring
 import OrchestryModel
 import SimulationKit
@@ -22,7 +23,12 @@ struct ElectionCommand: AsyncParsableCommand {
 
     @Option(help: "One seed, or a range such as 1...100000.") var seeds = SeedRange(1...10_000)
     @Option(help: "How many run side by side.") var jobs = 2
-    @Option(help: "A rule to leave out: \(Mutant.allCases.map(\.rawValue).joined(separator: ", ")).")
+    @Option(
+        help: "A rule to leave out: \(Mutant.allCases.map(\.rawValue).joined(separator: ", ")).",
+        transform: { text in
+            guard let mutant = Mutant(rawValue: text) else { throw ValidationError("'\(text)' is no such rule") }
+            return mutant
+        })
     var mutant = Mutant.none
     @Flag(help: "Find the first seed that shows each rule left out.") var mutants = false
     @Flag(help: "Print the story of the first seed, whatever comes of it.") var trace = false
@@ -160,8 +166,6 @@ struct ElectionCommand: AsyncParsableCommand {
         if !missed.isEmpty { throw BenchFailure("not caught: \(missed)") }
     }
 }
-
-extension Mutant: ExpressibleByArgument {}
 
 /// `17` or `1...100000`.
 struct SeedRange: ExpressibleByArgument, CustomStringConvertible {
