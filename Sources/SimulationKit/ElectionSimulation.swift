@@ -42,6 +42,8 @@ public struct ElectionSimulation: Sendable {
     public var seed: UInt64
     public var mutant: Mutant
     public var settings = LeadershipSettings()
+    /// How far clocks are off at most; `settings.drift` is what nodes assume.
+    public var driftPartsPerMillion: Int64 = 20_000
     /// Nanoseconds of faults.
     public var faultsFor: Int64 = 25_000_000_000
     /// Nanoseconds of calm within which a leader must be active that stays so.
@@ -61,6 +63,7 @@ public struct ElectionSimulation: Sendable {
         options.voters = [3, 3, 3, 3, 3, 3, 3, 5, 5, 1][Int(random.next(below: 10))]
         options.mutant = mutant
         options.settings = settings
+        options.driftPartsPerMillion = driftPartsPerMillion
         options.traces = traces
         options.clients = 2
         options.commands = true
