@@ -1,7 +1,7 @@
 import OrchestryModel
 
 /// Decides whether this node may act as leader, and what it says to the other voters and to PostgreSQL for that.
-/// Pure: no clock, I/O, randomness or logging. Rules L1–L8 are in proto-spec/lease.md.
+/// Pure: no clock, I/O, randomness or logging. Rules L1–L9 are in proto-spec/lease.md.
 ///
 /// Safety: at most one voter is active at any instant, whatever happens to messages, nodes and PostgreSQL, as long as
 /// - every clock's rate (PostgreSQL's too) stays within `settings.drift` of true time and no clock goes back,
