@@ -131,6 +131,8 @@ class Peer:
         self.connections = {}  # (peer, channel) -> Connection
         self.held = {}         # peer -> what came before both connections stood
         self.known = set()     # peers that were told what this one runs
+        self.table = (0, 0)    # the version of the routing table
+        self.obeyed = 0        # the highest epoch of a command or table (L5)
         self.leader = None
 
     def node(self):
@@ -292,17 +294,31 @@ class Peer:
             raise Closed(f"the peer says {fields['code']}: {fields['message']}")
         if name == "Ping":
             connection.send("Pong", {}, correlation + 1 if request else 0)
-        elif name == "RoutingTable":  # Nothing is routed here, so every table is served at once.
-            connection.send("RoutingAck", {key: fields[key] for key in ("epoch", "number")},
+        elif name == "RoutingTable" and (fields["epoch"], fields["number"]) >= self.table:
+            self.table = (fields["epoch"], fields["number"])
+            self.learn(fields["epoch"])  # Nothing is routed here, so the table is served at once.
+            connection.send("RoutingAck", {"epoch": fields["epoch"], "number": fields["number"]},
                             correlation + 1 if request else 0)
+        elif name == "InstanceCommand" and fields["epoch"] < self.obeyed:
+            connection.send("Refused", {"epoch": self.obeyed}, correlation + 1 if request else 0)
+        elif name in ("InstanceCommand", "Refused", "Inventory"):
+            self.learn(fields["epoch" if "epoch" in fields else "highest epoch"], name == "InstanceCommand")
+            if request:
+                connection.send("Error", {"code": 40, "message": "this peer runs nothing"}, correlation + 1)
         elif request:
             connection.send("Error", {"code": 40, "message": "this peer runs nothing"}, correlation + 1)
+
+    def learn(self, epoch, is_own=True):
+        """An epoch that an agent knows counts like one in a message of the election; `is_own`: this node's agent does."""
+        self.voter.highest = max(self.voter.highest, epoch)
+        if is_own:
+            self.obeyed = max(self.obeyed, epoch)
 
     def send_inventory(self, peer):
         # A worker hears no heartbeats; who does not lead ignores it.
         if (peer == self.leader or self.worker) and self.is_connected(peer):
             self.connections[peer, "bulk"].send("Inventory", {
-                "node": self.id, "highest epoch": self.voter.highest, "capacity CPU": 0, "capacity memory": 0,
+                "node": self.id, "highest epoch": self.obeyed, "capacity CPU": 0, "capacity memory": 0,
                 "engine available": False, "instances": []})
 
     async def run(self):
