@@ -153,7 +153,9 @@ let package = Package(
 
         // Tests
         tests("OrchestryModelTests", ["OrchestryModel"]),
-        tests("WireProtocolTests", ["WireProtocol", "OrchestryModel", nioCore, nioEmbedded, nioTestUtils]),
+        tests(
+            "WireProtocolTests",
+            ["WireProtocol", "OrchestryModel", "TestSupport", nioCore, nioEmbedded, nioTestUtils]),
         tests("LeadershipTests", ["Leadership", "OrchestryModel"]),
         tests("SimulationTests", ["SimulationKit", "Leadership", "OrchestryModel"]),
         tests("AutoscalingTests", ["Autoscaling", "OrchestryModel"]),
@@ -187,7 +189,8 @@ let package = Package(
         tests(
             "IntegrationTests",
             [
-                "OrchestryModel", "Certificates", "TestSupport", "orchestryd", asyncHTTPClient, nioCore, nioHTTP1,
+                "OrchestryModel", "WireProtocol", "Certificates", "TestSupport", "orchestryd", asyncHTTPClient, nioCore,
+                nioHTTP1,
             ]),
     ],
     swiftLanguageModes: [.v6]

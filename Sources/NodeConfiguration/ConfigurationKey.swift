@@ -60,6 +60,9 @@ extension ConfigurationKey {
         .init("cluster.tls_certificate", .string, default: "", "PEM file of this node's certificate."),
         .init("cluster.tls_key", .string, default: "", "PEM file of this node's private key."),
         .init(
+            "cluster.tls_key_log", .string, default: "",
+            "File that TLS secrets are appended to, for Wireshark. Who has it can read all cluster traffic."),
+        .init(
             "cluster.secret", .string, default: "", secret: true, "Shared secret of plain TCP, 16 characters or more."),
         .init("leadership.heartbeat_interval", .duration, default: "100ms", "How often a leader asks for promises."),
         .init("leadership.promise", .duration, default: "500ms", "How long an acknowledged heartbeat binds a voter."),

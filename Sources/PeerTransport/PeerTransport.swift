@@ -59,8 +59,14 @@ public final class PeerTransport: Sendable {
     }
 
     private func bringUp(_ handler: any PeerHandler) async throws {
-        let wanted = configuration.security
-        let security = try await NIOThreadPool.singleton.runIfActive { try TransportSecurity(wanted) }
+        let (wanted, keyLogPath) = (configuration.security, configuration.tlsKeyLogPath)
+        if let keyLogPath {
+            logger.warning(
+                "TLS secrets of the cluster's connections are written down", metadata: ["file": "\(keyLogPath)"])
+        }
+        let security = try await NIOThreadPool.singleton.runIfActive {
+            try TransportSecurity(wanted, keyLogPath: keyLogPath)
+        }
         let links = LinkTable(
             configuration: configuration, security: security, handler: handler, group: group, directory: directory,
             requests: requests, counters: counters, logger: logger)

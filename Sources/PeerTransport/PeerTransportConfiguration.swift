@@ -52,6 +52,8 @@ public struct PeerTransportConfiguration: Sendable {
     /// dials; a worker dials all of them.
     public var peers: [NodeID: PeerAddress]
     public var security: Security
+    /// A file that the secrets of TLS connections are appended to, for Wireshark; nil: they stay secret.
+    public var tlsKeyLogPath: String?
     public var timing = Timing()
     /// Bytes of frames that may wait on one control connection; more are refused to the caller.
     public var controlQueueBytes = 4 << 20

@@ -13,13 +13,16 @@ final class TransportSecurity: Sendable {
     /// Without TLS; nil with it.
     let secret: SharedSecret?
     private let security: PeerTransportConfiguration.Security
+    private let keyLog: TLSKeyLog?
     /// nil without TLS.
     private let contexts: Mutex<Contexts?>
 
     /// Reads the files: blocks.
+    /// - Parameter keyLogPath: see `PeerTransportConfiguration.tlsKeyLogPath`.
     /// - Throws: `PeerError.cannotStart` with what is wrong with them.
-    init(_ security: PeerTransportConfiguration.Security) throws(PeerError) {
+    init(_ security: PeerTransportConfiguration.Security, keyLogPath: String? = nil) throws(PeerError) {
         self.security = security
+        if let keyLogPath { keyLog = try TLSKeyLog(path: keyLogPath) } else { keyLog = nil }
         switch security {
         case .plain(let text):
             guard let secret = SharedSecret(text) else {
@@ -29,7 +32,7 @@ final class TransportSecurity: Sendable {
             contexts = Mutex(nil)
         case .mutualTLS:
             secret = nil
-            contexts = Mutex(try Self.read(security))
+            contexts = Mutex(try Self.read(security, keyLog))
         }
     }
 
@@ -37,11 +40,13 @@ final class TransportSecurity: Sendable {
     /// error nothing has changed.
     func reload() throws(PeerError) {
         guard secret == nil else { return }
-        let fresh = try Self.read(security)
+        let fresh = try Self.read(security, keyLog)
         contexts.withLock { $0 = fresh }
     }
 
-    private static func read(_ security: PeerTransportConfiguration.Security) throws(PeerError) -> Contexts? {
+    private static func read(
+        _ security: PeerTransportConfiguration.Security, _ keyLog: TLSKeyLog?
+    ) throws(PeerError) -> Contexts? {
         guard case .mutualTLS(let caPath, let certificatePath, let keyPath) = security else { return nil }
         do {
             let chain = try NIOSSLCertificate.fromPEMFile(certificatePath).map(NIOSSLCertificateSource.certificate)
@@ -53,6 +58,10 @@ final class TransportSecurity: Sendable {
             clientSide.privateKey = key
             harden(&serverSide, roots)
             harden(&clientSide, roots)
+            if let keyLog {
+                serverSide.keyLogCallback = { keyLog.append($0) }
+                clientSide.keyLogCallback = { keyLog.append($0) }
+            }
             return Contexts(
                 server: try NIOSSLContext(configuration: serverSide),
                 client: try NIOSSLContext(configuration: clientSide))

@@ -1,9 +1,9 @@
 import OrchestryModel
 
 /// Turns `Encodable` values into documents as JSON encoders do, without Foundation.
-enum DocumentEncoder {
+package enum DocumentEncoder {
     /// - Throws: `badValue` for an integer that does not fit `Int64` or a value that refuses to be encoded.
-    static func encode(_ value: some Encodable) throws(WireError) -> JSONValue {
+    package static func encode(_ value: some Encodable) throws(WireError) -> JSONValue {
         do {
             return try DocumentEncoding.wrap(value, path: []).resolved
         } catch {

@@ -17,7 +17,15 @@ final class Cluster: Sendable {
         var folder: String
     }
 
+    enum Security: Sendable {
+        case mutualTLS
+        /// As above; each node writes its TLS secrets to `keylog` in its folder.
+        case loggedTLS
+        case plain
+    }
+
     static let image = "orchestry-demo:v1"
+    static let secret = "a secret that only this test knows"
 
     let name: String
     let folder: TemporaryFolder
@@ -46,7 +54,8 @@ final class Cluster: Sendable {
         func identifier(of node: NodeID) -> pid_t? { running[node]?.id }
     }
 
-    init(_ label: String) async throws {
+    /// - Parameter starts: whether the daemons are started, too; else see `startAll`.
+    init(_ label: String, security: Security = .mutualTLS, starts: Bool = true) async throws {
         let suffix = String(UInt32.random(in: 0...UInt32.max), radix: 36)
         name = "it-\(label)-\(suffix)"
         folder = try TemporaryFolder("orchestry-\(label)")
@@ -65,15 +74,26 @@ final class Cluster: Sendable {
         for member in members {
             try certificates.issue(node: member.id.rawValue, addresses: ["127.0.0.1"])
             try FileManager.default.createDirectory(atPath: member.folder, withIntermediateDirectories: true)
-            try configuration(of: member, database: database).write(
+            try configuration(of: member, security).write(
                 toFile: member.folder + "/config.yaml", atomically: true, encoding: .utf8)
         }
-        for member in members { try await processes.start(member, daemon: Self.daemon) }
+        if starts { try await startAll() }
     }
 
-    private func configuration(of member: Member, database: String) -> String {
+    /// - Parameter outside: controllers that somebody else runs.
+    func startAll(but outside: Set<NodeID> = []) async throws {
+        for member in members where !outside.contains(member.id) { try await start(member) }
+    }
+
+    private func configuration(of member: Member, _ security: Security) -> String {
         let peers = members.map { "\"\($0.id)=127.0.0.1:\($0.clusterPort)\"" }.joined(separator: ", ")
         let certificates = folder.path + "/certs"
+        let ways =
+            switch security {
+            case .mutualTLS: ""
+            case .loggedTLS: "tls_key_log: \(member.folder)/keylog"
+            case .plain: "security: plain\n  secret: \(Self.secret)"
+            }
         return """
             node: {id: \(member.id), data_dir: \(member.folder)/data}
             cluster:
@@ -84,6 +104,7 @@ final class Cluster: Sendable {
               tls_ca: \(certificates)/ca.pem
               tls_certificate: \(certificates)/\(member.id).pem
               tls_key: \(certificates)/\(member.id).key
+              \(ways)
             api: {host: 127.0.0.1, port: \(member.apiPort)}
             postgres: {url: "\(database)"}
             proxy: {host: 127.0.0.1, port: \(member.proxyPort)}
@@ -287,9 +308,17 @@ struct TestFailure: Error, CustomStringConvertible {
 }
 
 /// Runs a test on a cluster of its own and takes it down, whatever happens; keeps the logs of a failure.
-func withCluster(_ label: String, _ body: (Cluster) async throws -> Void) async throws {
-    let cluster = try await Cluster(label)
+/// - Parameters:
+///   - outside: controllers that the test runs itself.
+///   - beforeStart: called when all is ready but no daemon runs yet.
+func withCluster(
+    _ label: String, security: Cluster.Security = .mutualTLS, outside: Set<NodeID> = [],
+    beforeStart: (Cluster) async throws -> Void = { _ in }, _ body: (Cluster) async throws -> Void
+) async throws {
+    let cluster = try await Cluster(label, security: security, starts: false)
     do {
+        try await beforeStart(cluster)
+        try await cluster.startAll(but: outside)
         try await body(cluster)
     } catch {
         for member in cluster.members {

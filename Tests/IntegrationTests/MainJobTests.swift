@@ -255,12 +255,12 @@ func request(
 }
 
 func eventuallyTrue(
-    _ what: String, within limit: Duration = .seconds(15), _ condition: () async throws -> Bool
+    _ what: @autoclosure () -> String, within limit: Duration = .seconds(15), _ condition: () async throws -> Bool
 ) async throws {
     let end = ContinuousClock.now + limit
     while ContinuousClock.now < end {
         if try await condition() { return }
         try await Task.sleep(for: .milliseconds(100))
     }
-    throw TestFailure("not within \(limit): \(what)")
+    throw TestFailure("not within \(limit): \(what())")
 }

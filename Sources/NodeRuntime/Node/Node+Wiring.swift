@@ -62,13 +62,15 @@ extension Node {
                 .mutualTLS(caPath: ca, certificatePath: certificate, keyPath: key)
             case .plain(let secret): .plain(sharedSecret: secret)
             }
-        return PeerTransportConfiguration(
+        var transport = PeerTransportConfiguration(
             me: configuration.node, cluster: configuration.cluster, listenHost: configuration.node.host,
             listenPort: configuration.node.clusterPort,
             peers: configuration.controllers.filter { $0.key != configuration.node.id }.mapValues {
                 PeerAddress(host: $0.host, port: $0.port)
             },
             security: security)
+        transport.tlsKeyLogPath = configuration.tlsKeyLogPath
+        return transport
     }
 
     static func engineConfiguration(_ configuration: NodeConfiguration) -> EngineConfiguration {
