@@ -50,19 +50,6 @@ struct ForeignVoterTests {
         }
     }
 
-    private struct Lease: Equatable {
-        var leader: String
-        var epoch: Int
-        var mode: String
-    }
-
-    private func lease(_ cluster: Cluster) throws -> Lease {
-        let row = try cluster.postgres.query("SELECT leader_id, epoch, mode FROM leader_lease", on: cluster.database)
-            .split(separator: "|").map(String.init)
-        try #require(row.count == 3, "\(row)")
-        return Lease(leader: row[0], epoch: Int(row[1]) ?? -1, mode: row[2])
-    }
-
     private func write(_ cluster: Cluster, to node: NodeID, _ app: String) async throws {
         let answer = try await cluster.post("/apps/register", Cluster.document(app), to: cluster.member(node))
         #expect(answer.status == 200, "\(answer.text)")
@@ -75,19 +62,20 @@ struct ForeignVoterTests {
         try await withCluster("foreign", security: .plain, outside: [foreign]) { cluster in
             let voter = try Voter(foreign, of: cluster)
             defer { voter.kill() }
-            let leader = try await cluster.leader(via: cluster.members.first { $0.id != foreign })
-            let follower = try #require(cluster.members.map(\.id).first { $0 != foreign && $0 != leader })
             try await eventuallyTrue("the Python voter is connected with both: \(voter.words)") {
                 voter.words.split(separator: "\n").count { $0.hasPrefix("connected ") } >= 2
             }
 
+            let leader = try await cluster.settledLeader(but: [foreign])
+            let follower = try #require(cluster.members.map(\.id).first { $0 != foreign && $0 != leader })
+
             // Two real nodes and one foreign: the other real one dies, and the foreign voter's promises carry the leader.
             await cluster.kill(follower)
-            let before = try lease(cluster)
-            #expect(before.leader == leader.rawValue && before.mode == "quorum")
+            let before = try cluster.lease()
+            #expect(before.leader == leader && before.mode == "quorum")
             // Longer than the lease and many promises: a leader without a majority would have turned to solo.
             try await Task.sleep(for: .seconds(6))
-            #expect(try lease(cluster) == before, "\(voter.words)")
+            #expect(try cluster.lease() == before, "\(voter.words)")
             try await write(cluster, to: leader, "first")
 
             // Back again; then the leader dies, and the foreign vote makes the other one leader, long before the lease of
@@ -100,16 +88,16 @@ struct ForeignVoterTests {
             // Past the restarted node's first promise time (L6).
             try await Task.sleep(for: .seconds(1))
             await cluster.kill(leader)
-            let next = Lease(leader: follower.rawValue, epoch: before.epoch + 1, mode: "quorum")
+            let next = Cluster.Lease(leader: follower, epoch: before.epoch + 1, mode: "quorum")
             try await eventuallyTrue("the other one leads: \(voter.words)", within: .seconds(4)) {
-                try self.lease(cluster) == next
+                try cluster.lease() == next
             }
             #expect(voter.words.contains("vote peer=\(follower) granted=True"), "\(voter.words)")
             try await write(cluster, to: follower, "second")
 
             // The proof that it was the foreign voter: without it, the leader is alone and has to turn to solo.
             voter.kill()
-            try await eventuallyTrue("the leader is alone: \(voter.words)") { try self.lease(cluster).mode == "solo" }
+            try await eventuallyTrue("the leader is alone: \(voter.words)") { try cluster.lease().mode == "solo" }
         }
     }
 }
