@@ -20,6 +20,8 @@ package struct NodeConfiguration: Sendable {
     /// Every controller, this node included where it is one.
     package var controllers: [NodeID: PeerAddress]
     package var security: ClusterSecurity
+    /// How often the certificate files are looked at.
+    package var certificateCheckInterval: Duration
     package var heartbeatInterval: Duration
     package var promise: Duration
     package var leaseTTL: Duration
@@ -79,6 +81,8 @@ package struct NodeConfiguration: Sendable {
         deadAfter = reader.duration("node.dead_after", in: .seconds(1) ... .seconds(3600))
         controllers = reader.peers("cluster.peers")
         security = reader.security()
+        certificateCheckInterval = reader.duration(
+            "cluster.tls_check_interval", in: .milliseconds(100) ... .seconds(3600))
         heartbeatInterval = reader.duration("leadership.heartbeat_interval", in: .milliseconds(10) ... .seconds(10))
         promise = reader.duration("leadership.promise", in: .milliseconds(50) ... .seconds(60))
         leaseTTL = reader.duration("leadership.lease_ttl", in: .milliseconds(500) ... .seconds(300))
