@@ -35,6 +35,7 @@ let nioConcurrency = Target.Dependency.product(
     name: "NIOConcurrencyHelpers", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioTestUtils = Target.Dependency.product(name: "NIOTestUtils", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(
@@ -130,8 +131,8 @@ let package = Package(
             [
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "Scheduling",
                 "ProxyConfig", "NodeConfiguration", "PeerTransport", "PostgresStore",
-                "MetricsCache", "DockerEngine", "HealthProbes", "ProxyControl", "RestFacade",
-                nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient,
+                "MetricsCache", "DockerEngine", "HealthProbes", "ProxyControl", "RestFacade", "Certificates",
+                nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient, crypto,
             ]),
 
         shell("TestSupport"),
@@ -190,7 +191,7 @@ let package = Package(
             "IntegrationTests",
             [
                 "OrchestryModel", "WireProtocol", "Certificates", "TestSupport", "orchestryd", asyncHTTPClient, nioCore,
-                nioHTTP1,
+                nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),
     ],
     swiftLanguageModes: [.v6]

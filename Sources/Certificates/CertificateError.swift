@@ -12,6 +12,12 @@ package struct CertificateError: Error, Hashable, Sendable, CustomStringConverti
         /// The certificate and key that should sign can't: not an authority's, not a pair, or expired.
         case notAnAuthority
         case unwritable
+        /// The key is another certificate's.
+        case mismatched
+        /// The certificate is not valid any more, or not yet.
+        case expired
+        /// No trusted authority has signed the certificate.
+        case untrusted
     }
     package var code: Code
     /// What happened, and where: safe to show, never a key.

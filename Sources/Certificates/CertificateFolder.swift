@@ -11,7 +11,7 @@ package struct CertificateFolder: Sendable {
     package func certificatePath(node: String) -> String { file("\(node).pem") }
     package func keyPath(node: String) -> String { file("\(node).key") }
 
-    private func file(_ name: String) -> String { path.hasSuffix("/") ? path + name : path + "/" + name }
+    func file(_ name: String) -> String { path.hasSuffix("/") ? path + name : path + "/" + name }
 
     /// Makes the folder (mode 0700 when it is new) and an authority in it.
     /// - Throws: `exists` when there is one; `unwritable`.
@@ -38,10 +38,9 @@ package struct CertificateFolder: Sendable {
     package func issue(
         node: String, addresses: [String] = [], days: Int = CertificateAuthority.nodeDays, now: Date = Date()
     ) throws(CertificateError) {
-        let authority = CertificateMaterial(
-            certificatePEM: try read(authorityCertificatePath), keyPEM: try read(authorityKeyPath))
-        guard node != "ca" else {
-            throw CertificateError(.invalidName, "a node called 'ca' would overwrite the authority's files")
+        let authority = try signingAuthority()
+        guard !["ca", "ca-next"].contains(node) else {
+            throw CertificateError(.invalidName, "a node called '\(node)' would overwrite the authority's files")
         }
         let material = try CertificateAuthority.issue(
             authority: authority, node: node, addresses: addresses, days: days, now: now)
@@ -49,11 +48,12 @@ package struct CertificateFolder: Sendable {
         try AtomicFile.write(material.certificatePEM, to: certificatePath(node: node), mode: 0o644)
     }
 
-    private func read(_ path: String) throws(CertificateError) -> String {
+    func read(_ path: String) throws(CertificateError) -> String {
         do {
             return try String(contentsOfFile: path, encoding: .utf8)
         } catch {
-            throw CertificateError(.unreadable, "\(path) can't be read; `orchestry certs init` makes an authority")
+            throw CertificateError(
+                .unreadable, "\(path) can't be read; where there is no authority yet, `orchestry certs init` makes one")
         }
     }
 }

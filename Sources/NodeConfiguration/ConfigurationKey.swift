@@ -63,6 +63,9 @@ extension ConfigurationKey {
             "cluster.tls_key_log", .string, default: "",
             "File that TLS secrets are appended to, for Wireshark. Who has it can read all cluster traffic."),
         .init(
+            "cluster.tls_check_interval", .duration, default: "5s",
+            "How often these files are looked at for changes, which are taken up without a restart; SIGHUP: at once."),
+        .init(
             "cluster.secret", .string, default: "", secret: true, "Shared secret of plain TCP, 16 characters or more."),
         .init("leadership.heartbeat_interval", .duration, default: "100ms", "How often a leader asks for promises."),
         .init("leadership.promise", .duration, default: "500ms", "How long an acknowledged heartbeat binds a voter."),

@@ -22,6 +22,8 @@ package struct NodeConfiguration: Sendable {
     package var security: ClusterSecurity
     /// nil: TLS secrets are not written down.
     package var tlsKeyLogPath: String?
+    /// How often the certificate files are looked at.
+    package var certificateCheckInterval: Duration
     package var heartbeatInterval: Duration
     package var promise: Duration
     package var leaseTTL: Duration
@@ -83,6 +85,8 @@ package struct NodeConfiguration: Sendable {
         security = reader.security()
         let keyLog = reader.text("cluster.tls_key_log")
         tlsKeyLogPath = keyLog.isEmpty ? nil : keyLog
+        certificateCheckInterval = reader.duration(
+            "cluster.tls_check_interval", in: .milliseconds(100) ... .seconds(3600))
         heartbeatInterval = reader.duration("leadership.heartbeat_interval", in: .milliseconds(10) ... .seconds(10))
         promise = reader.duration("leadership.promise", in: .milliseconds(50) ... .seconds(60))
         leaseTTL = reader.duration("leadership.lease_ttl", in: .milliseconds(500) ... .seconds(300))

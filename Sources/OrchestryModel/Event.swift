@@ -67,6 +67,9 @@ public enum EventKind: String, Sendable, CaseIterable {
     case storeLost = "store_lost"
     case storeRecovered = "store_recovered"
     case samplesDropped = "samples_dropped"
+    case certificateReplaced = "certificate_replaced"
+    case certificateRefused = "certificate_refused"
+    case certificateExpiring = "certificate_expiring"
 }
 
 /// An evaluation that changed an app's wanted replicas: one row of `scaling_decisions`.

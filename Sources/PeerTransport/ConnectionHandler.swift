@@ -8,6 +8,7 @@ import WireProtocol
 /// The last handler of every connection: frames in and out, the Hello exchange, Pings, and the end.
 ///
 /// It belongs to its event loop. Others reach it by `Connection.Command`s; it reaches the links by hopping to theirs.
+/// Its parts: what arrives (`+Receiving`), what leaves (`+Sending`), liveness and the end (`+Life`).
 final class ConnectionHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
@@ -16,40 +17,68 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// What all connections of a transport have in common.
     struct Shared: Sendable {
         var local: Handshake.Local
-        var timing: PeerTransportConfiguration.Timing
+        var configuration: PeerTransportConfiguration
         var security: TransportSecurity
         var counters: Counters
         var requests: RequestTable
         var handler: any PeerHandler
         var links: LinkTable
         var logger: Logger
+
+        var timing: PeerTransportConfiguration.Timing { configuration.timing }
     }
 
-    private let shared: Shared
-    private let side: Handshake.Side
-    private let connection: Connection
-    private var handshake: Handshake
-    private var decoder = FrameDecoder(limit: WireLimits.helloFrame)
-    private var received = ByteBuffer()
+    let shared: Shared
+    let side: Handshake.Side
+    let connection: Connection
+    var handshake: Handshake
     /// Set when the Hello exchange is over.
-    private var identity: PeerIdentity?
-    private var isReleased = false
-    /// What came before the peer counted as connected.
-    private var held: [(message: Message, correlation: UInt64)] = []
-    private static let heldLimit = 10_000
-    private var isClosing = false
-    private var isReading = false
-    private var isDraining = false
-    private var mustDrain = false
-    private var helloTimeout: Scheduled<Void>?
-    private var nextCheck: Scheduled<Void>?
-    private var lastCheck = NIODeadline.now()
+    var identity: PeerIdentity?
+    /// From then on.
+    var traffic: Counters.Traffic?
+    var isClosing = false
+
+    // Receiving
+    var decoder = FrameDecoder(limit: WireLimits.helloFrame)
+    var received = ByteBuffer()
+    var isReleased = false
+    /// It goes on where another connection ends, and that one's last frames may still be on their way.
+    var isHandingOver = false
+    /// What came before the peer counted as connected, or before the end of the connection this one goes on from.
+    var held: [(message: Message, correlation: UInt64, bytes: Int)] = []
+    var heldBytes = 0
+    var isReading = false
+    /// Nothing is read while the peer is ahead of us.
+    var isPaused = false
+    var isReadWanted = false
+    /// Frames wait for this connection's next turn on the event loop.
+    var isYielding = false
+    /// The second in which urgent messages are counted, and their number.
+    var urgentWindow = (start: NIODeadline.now(), count: 0)
+    var lastRenewRequest: NIODeadline?
+
+    // Sending
+    var isDraining = false
+    var mustDrain = false
+    /// Since when the peer has not made room in the socket's buffer, and the urgent frames written all the same.
+    var blockedSince: NIODeadline?
+    var urgentWhileBlocked = 0
+    /// What was written is followed by the word that another connection goes on.
+    var isRetiring = false
+    var isMarkSent = false
+
+    // Life
+    var helloTimeout: Scheduled<Void>?
+    var nextCheck: Scheduled<Void>?
+    var lastCheck = NIODeadline.now()
+    var pingSentAt: NIODeadline?
+    var measuredAt: NIODeadline?
 
     init(side: Handshake.Side, connection: Connection, shared: Shared) {
         self.side = side
         self.connection = connection
         self.shared = shared
-        handshake = Handshake(side: side, local: shared.local)
+        handshake = Handshake(side: side, local: shared.local, continues: connection.isRenewal)
     }
 
     // MARK: Channel events
@@ -70,21 +99,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
         var bytes = unwrapInboundIn(data)
         isReading = true
         noteRead()
-        shared.counters.bytesReceived.add(UInt64(bytes.readableBytes), ordering: .relaxed)
+        let count = UInt64(bytes.readableBytes)
+        shared.counters.all.bytesReceived.add(count, ordering: .relaxed)
+        traffic?.bytesReceived.add(count, ordering: .relaxed)
         if received.readableBytes == 0 { received = bytes } else { received.writeBuffer(&bytes) }
-        do throws(WireError) {
-            while !isClosing, let frame = try decoder.next(from: &received) {
-                shared.counters.framesReceived.add(1, ordering: .relaxed)
-                if let identity, !frame.type.isAllowed(on: identity.channel) {
-                    fail(context, .unexpectedMessage, "\(frame.type) on the \(identity.channel) channel")
-                    return
-                }
-                receive(try Message(frame), frame.correlation, context)
-            }
-            if received.readerIndex > 1 << 16 { received.discardReadBytes() }
-        } catch {
-            fail(context, error.code, error.description)
-        }
+        process(context)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -92,7 +111,19 @@ final class ConnectionHandler: ChannelDuplexHandler {
         if mustDrain { drain(context) }
     }
 
-    func channelWritabilityChanged(context: ChannelHandlerContext) { drain(context) }
+    func read(context: ChannelHandlerContext) {
+        if isPaused || isYielding { isReadWanted = true } else { context.read() }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable {
+            blockedSince = nil
+            urgentWhileBlocked = 0
+            drain(context)
+        } else if blockedSince == nil {
+            blockedSince = .now()
+        }
+    }
 
     func channelInactive(context: ChannelHandlerContext) { end("the connection was closed by the other side") }
 
@@ -100,9 +131,19 @@ final class ConnectionHandler: ChannelDuplexHandler {
         if let tls = error as? NIOSSLError, case .uncleanShutdown = tls {
             end("the connection broke off")
         } else {
-            end("\(error)")
+            end(Self.words(for: error))
         }
         context.close(promise: nil)
+    }
+
+    /// The two that an operator meets when certificates are not in order, in words; the rest as it comes.
+    private static func words(for error: any Error) -> String {
+        let text = "\(error)"
+        if text.contains("CERTIFICATE_VERIFY_FAILED") {
+            return "TLS: its certificate has ended, or none of the authorities that are trusted here has signed it"
+        }
+        if text.contains("PEER_DID_NOT_RETURN_A_CERTIFICATE") { return "TLS: it shows no certificate" }
+        return text
     }
 
     func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {
@@ -114,11 +155,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
         guard !isClosing else { return }
         switch command {
         case .drain: drain(context)
-        case .accept: run(handshake.admitted(), context)
+        case .accept(let continues): run(handshake.admitted(continues: continues), context)
         case .refuse(let code, let reason): fail(context, code, reason)
-        case .release: release()
+        case .release: release(context)
         case .hold: isReleased = false
         case .probe: sendUrgent(.ping, context)
+        case .retire: retire(context)
         case .close(let code?, let reason): fail(context, code, reason, isRefusal: false)
         case .close(nil, let reason):
             end(reason)
@@ -126,53 +168,19 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    // MARK: Receiving
-
-    private func receive(_ message: Message, _ correlation: UInt64, _ context: ChannelHandlerContext) {
-        guard let identity else {
-            guard correlation == 0 else {
-                return fail(context, .unexpectedMessage, "a correlation id during the Hello exchange")
-            }
-            let names: [String]?
-            switch message {
-            case .hello, .helloAccepted: names = shared.security.certificateNames(context.channel)
-            default: names = []
-            }
-            return run(handshake.receive(message, certificateNames: names, nonce: Self.makeNonce()), context)
-        }
-        let peer = identity.node.id
-        switch message {
-        case .ping where correlation & 1 == 0:
-            sendUrgent(.pong, context, correlation: correlation == 0 ? 0 : correlation | 1)
-        case .pong where correlation == 0: break
-        case .error(let code, let text) where correlation == 0:
-            end("the peer says \(code): \(text)")
-            context.close(promise: nil)
-        case _ where correlation & 1 == 1:
-            if !shared.requests.answer(correlation - 1, message, from: peer) {
-                shared.counters.lateReplies.add(1, ordering: .relaxed)
-            }
-        case .election: shared.handler.received(message, correlation: correlation, from: peer)
-        default:
-            if isReleased {
-                shared.handler.received(message, correlation: correlation, from: peer)
-            } else if held.count < Self.heldLimit {
-                held.append((message, correlation))
-            } else {
-                fail(context, .unexpectedMessage, "too much before both connections stand")
-            }
-        }
-    }
-
-    private func release() {
-        guard let peer = identity?.node.id else { return }
-        isReleased = true
-        let waiting = held
-        held = []
-        for item in waiting { shared.handler.received(item.message, correlation: item.correlation, from: peer) }
-    }
-
     // MARK: The Hello exchange
+
+    func introduce(_ message: Message, _ correlation: UInt64, _ context: ChannelHandlerContext) {
+        guard correlation == 0 else {
+            return fail(context, .unexpectedMessage, "a correlation id during the Hello exchange")
+        }
+        let names: [String]?
+        switch message {
+        case .hello, .helloAccepted: names = shared.security.certificateNames(context.channel)
+        default: names = []
+        }
+        run(handshake.receive(message, certificateNames: names, nonce: Self.makeNonce()), context)
+    }
 
     private func run(_ steps: [Handshake.Step], _ context: ChannelHandlerContext) {
         let connection = connection
@@ -191,138 +199,25 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     private func establish(_ identity: PeerIdentity, _ context: ChannelHandlerContext) {
         self.identity = identity
+        traffic = shared.counters.peer(identity.node.id)
+        isHandingOver = identity.continues
         helloTimeout?.cancel()
         decoder.limit = identity.channel == .control ? WireLimits.controlFrame : WireLimits.bulkFrame
-        connection.outbound.open(identity.channel)
         lastCheck = .now()
         scheduleCheck(context)
         let connection = connection
-        if side != .acceptor { shared.links.onHome { $0.adopt(connection, identity) } }
+        if side == .acceptor {
+            if connection.isIntroduced.exchange(true, ordering: .relaxed) == false {
+                shared.links.doorkeeper.introduced(connection.remoteHost)
+            }
+        } else {
+            shared.links.onHome { $0.adopt(connection, identity) }
+        }
         drain(context)
     }
 
     private static func makeNonce() -> [UInt8] {
         var generator = SystemRandomNumberGenerator()
         return (0..<WireLimits.proofBytes).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
-    }
-
-    // MARK: Sending
-
-    /// Past the queue, for the Hello exchange and for last words.
-    private func writeNow(_ message: Message, _ context: ChannelHandlerContext, promise: EventLoopPromise<Void>? = nil)
-    {
-        var buffer = context.channel.allocator.buffer(capacity: 256)
-        do throws(WireError) {
-            try FrameEncoder.encode(message, into: &buffer)
-        } catch {
-            promise?.fail(error)
-            return end("can't say \(message.type): \(error)")
-        }
-        countSent(buffer)
-        context.writeAndFlush(wrapOutboundOut(buffer), promise: promise)
-    }
-
-    private func sendUrgent(_ message: Message, _ context: ChannelHandlerContext, correlation: UInt64 = 0) {
-        var buffer = context.channel.allocator.buffer(capacity: 16)
-        // Pings and Pongs have no body that could break a rule, and one too many may be lost.
-        guard (try? FrameEncoder.encode(message, correlation: correlation, into: &buffer)) != nil else { return }
-        _ = connection.outbound.add(buffer, lane: .urgent)
-        drain(context)
-    }
-
-    /// Writes what waits: all of the urgent, of the rest what the socket's buffer has room for.
-    private func drain(_ context: ChannelHandlerContext) {
-        if isReading {
-            // One flush for all answers to what has arrived together.
-            mustDrain = true
-            return
-        }
-        // A flush can make the channel writable and come back here.
-        guard !isClosing, !isDraining else { return }
-        isDraining = true
-        defer { isDraining = false }
-        mustDrain = false
-        connection.outbound.beginDrain()
-        var unflushed = 0
-        while let frame = connection.outbound.next(isWritable: context.channel.isWritable) {
-            countSent(frame)
-            unflushed += frame.readableBytes
-            context.write(wrapOutboundOut(frame), promise: nil)
-            // TLS takes everything until a flush, so without one the channel would seem writable for ever.
-            if unflushed >= 1 << 15 {
-                context.flush()
-                unflushed = 0
-            }
-        }
-        if unflushed > 0 { context.flush() }
-    }
-
-    private func countSent(_ frame: ByteBuffer) {
-        shared.counters.framesSent.add(1, ordering: .relaxed)
-        shared.counters.bytesSent.add(UInt64(frame.readableBytes), ordering: .relaxed)
-    }
-
-    // MARK: Silence
-
-    private func noteRead() {
-        connection.lastRead.store(NIODeadline.now().uptimeNanoseconds, ordering: .relaxed)
-    }
-
-    private func scheduleCheck(_ context: ChannelHandlerContext) {
-        let loop = context.eventLoop.assumeIsolated()
-        nextCheck = loop.scheduleTask(in: TimeAmount(shared.timing.pingAfter)) { [weak self] in self?.check(context) }
-    }
-
-    private func check(_ context: ChannelHandlerContext) {
-        guard !isClosing else { return }
-        let now = NIODeadline.now()
-        let interval = TimeAmount(shared.timing.pingAfter)
-        // A check that comes far too late means that *this* process stood still: what the peer sent may be waiting.
-        if now - lastCheck > interval + interval { noteRead() }
-        lastCheck = now
-        let silent = now - NIODeadline.uptimeNanoseconds(connection.lastRead.load(ordering: .relaxed))
-        if silent >= TimeAmount(shared.timing.silenceLimit) {
-            end("silent for \(silent.nanoseconds / 1_000_000) ms")
-            return context.close(promise: nil)
-        }
-        if silent >= interval { sendUrgent(.ping, context) }
-        scheduleCheck(context)
-    }
-
-    // MARK: The end
-
-    /// Tells the peer why, and closes.
-    private func fail(
-        _ context: ChannelHandlerContext, _ code: ErrorCode, _ reason: String, isRefusal: Bool = true
-    ) {
-        guard !isClosing else { return }
-        if isRefusal { shared.counters.connectionsRefused.add(1, ordering: .relaxed) }
-        end(reason)
-        let promise = context.eventLoop.makePromise(of: Void.self)
-        writeNow(.error(code: code, message: reason), context, promise: promise)
-        let channel = context.channel
-        promise.futureResult.whenComplete { _ in channel.close(promise: nil) }
-        // A peer that does not read must not keep the connection open.
-        context.eventLoop.scheduleTask(in: .milliseconds(300)) { channel.close(promise: nil) }
-    }
-
-    /// Once: nothing is received or sent from here on, and the links know.
-    private func end(_ reason: String) {
-        guard !isClosing else { return }
-        isClosing = true
-        helloTimeout?.cancel()
-        nextCheck?.cancel()
-        let lost = connection.outbound.close()
-        shared.counters.sampleBatchesDropped.add(UInt64(lost), ordering: .relaxed)
-        if identity == nil, side == .acceptor {
-            shared.logger.warning(
-                "Incoming connection ended before it was accepted",
-                metadata: [
-                    "peer.id": "\(handshake.claimed?.rawValue ?? "unknown")", "reason": "\(reason)",
-                    "address": "\(connection.remoteAddress)",
-                ])
-        }
-        let (connection, side, identity) = (connection, side, identity)
-        shared.links.onHome { $0.closed(connection, side, identity, reason: reason) }
     }
 }

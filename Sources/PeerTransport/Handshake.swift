@@ -8,13 +8,26 @@ package struct PeerIdentity: Hashable, Sendable {
     package var channel: ChannelKind
     /// The protocol version both speak.
     package var version: UInt16
+    /// `PeerFeatures` it has.
+    package var features: UInt64
 
-    package init(node: NodeInfo, incarnation: UInt64, channel: ChannelKind, version: UInt16) {
+    package init(
+        node: NodeInfo, incarnation: UInt64, channel: ChannelKind, version: UInt16,
+        features: UInt64 = PeerFeatures.renewal
+    ) {
         self.node = node
         self.incarnation = incarnation
         self.channel = channel
         self.version = version
+        self.features = features
     }
+
+    /// Before the acceptor's answer: the dialler wants it so. After it: the connection goes on where another ends.
+    package var continues: Bool {
+        get { features & PeerFeatures.continues != 0 }
+        set { features = newValue ? features | PeerFeatures.continues : features & ~PeerFeatures.continues }
+    }
+    package var canRenew: Bool { features & PeerFeatures.renewal != 0 }
 }
 
 /// The Hello exchange of one connection. Pure: messages in, steps out; `proto-spec/framing.md` has the sequence.
@@ -63,11 +76,14 @@ package struct Handshake {
 
     let side: Side
     let local: Local
+    /// Of a dialler: the connection is to go on where the standing one of its channel ends.
+    private let continues: Bool
     private var state = State.idle
 
-    package init(side: Side, local: Local) {
+    package init(side: Side, local: Local, continues: Bool = false) {
         self.side = side
         self.local = local
+        self.continues = continues
     }
 
     /// The node at the other end as far as it has been named (not yet proved); nil: unknown.
@@ -85,6 +101,7 @@ package struct Handshake {
             state = local.secret == nil ? .awaitingAccepted : .awaitingChallenge(nonce: nonce)
             let hello = Hello(
                 cluster: local.cluster, node: local.me, incarnation: local.incarnation, channel: channel,
+                features: PeerFeatures.renewal | (continues ? PeerFeatures.continues : 0),
                 nonce: local.secret == nil ? [] : nonce)
             return [.send(.hello(hello))]
         }
@@ -116,11 +133,14 @@ package struct Handshake {
     }
 
     /// The links have room: the acceptor's last word.
-    package mutating func admitted() -> [Step] {
-        guard case .awaitingAdmission(let identity) = state else { return [] }
+    /// - Parameter continues: whether it goes on where another ends; only if the dialler asked for it.
+    package mutating func admitted(continues: Bool = false) -> [Step] {
+        guard case .awaitingAdmission(var identity) = state else { return [] }
         state = .over
+        identity.continues = continues
         let accepted = HelloAccepted(
-            version: identity.version, node: local.me, incarnation: local.incarnation)
+            version: identity.version, node: local.me, incarnation: local.incarnation,
+            features: PeerFeatures.renewal | (continues ? PeerFeatures.continues : 0))
         return [.send(.helloAccepted(accepted)), .establish(identity)]
     }
 
@@ -149,7 +169,8 @@ package struct Handshake {
             return fail(.wrongDirection, "\(id) must not dial \(local.me.id): it is to be dialled")
         }
         let identity = PeerIdentity(
-            node: hello.node, incarnation: hello.incarnation, channel: hello.channel, version: version)
+            node: hello.node, incarnation: hello.incarnation, channel: hello.channel, version: version,
+            features: hello.features)
         guard let secret = local.secret else {
             state = .awaitingAdmission(identity)
             return [.requestAdmission(identity)]
@@ -192,12 +213,12 @@ package struct Handshake {
             return fail(.identityMismatch, "it calls itself \(expected), its certificate names \(names)")
         }
         state = .over
-        return [
-            .establish(
-                PeerIdentity(
-                    node: accepted.node, incarnation: accepted.incarnation, channel: channel,
-                    version: accepted.version))
-        ]
+        var identity = PeerIdentity(
+            node: accepted.node, incarnation: accepted.incarnation, channel: channel, version: accepted.version,
+            features: accepted.features)
+        // Only what was asked for.
+        identity.continues = identity.continues && continues
+        return [.establish(identity)]
     }
 
     /// Whether `one` opens the connections to `other`: workers to controllers, and of two controllers the one whose id

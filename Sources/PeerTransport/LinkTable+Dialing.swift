@@ -50,13 +50,19 @@ extension LinkTable {
         guard !isShutDown, let address = configuration.peers[key.peer] else { return }
         guard dials[key]?.isBusy != true else { return }
         dials[key, default: Dial()].isBusy = true
+        connect(key, to: address, isRenewal: false).hop(to: home).whenFailure { error in
+            self.dialEnded(key, reason: "\(address): \(error)")
+        }
+    }
+
+    func connect(_ key: DialKey, to address: PeerAddress, isRenewal: Bool) -> EventLoopFuture<any Channel> {
         let side = Handshake.Side.dialer(key.peer, key.channel)
         // Control connections share the links' event loop; bulk ones get another where there is one.
         let loop = key.channel == .control ? home : group.next()
         var bootstrap = ClientBootstrap(group: loop)
             .connectTimeout(TimeAmount(configuration.timing.connectTimeout))
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try self.setUp(channel, side: side) }
+                channel.eventLoop.makeCompletedFuture { try self.setUp(channel, side: side, isRenewal: isRenewal) }
             }
         for (option, value) in options() { bootstrap = bootstrap.channelOption(option, value: value) }
         let target: SocketAddress?
@@ -65,11 +71,9 @@ extension LinkTable {
             // Names are looked up by NIO, away from the event loop.
             target = try? SocketAddress(ipAddress: address.host, port: address.port)
         } catch {
-            return dialEnded(key, reason: "source address \(configuration.listenHost): \(error)")
+            return home.makeFailedFuture(PeerError.cannotStart("source address \(configuration.listenHost): \(error)"))
         }
-        let attempt =
-            target.map { bootstrap.connect(to: $0) } ?? bootstrap.connect(host: address.host, port: address.port)
-        attempt.hop(to: home).whenFailure { error in self.dialEnded(key, reason: "\(address): \(error)") }
+        return target.map { bootstrap.connect(to: $0) } ?? bootstrap.connect(host: address.host, port: address.port)
     }
 
     /// Fault tests and firewalls tell nodes apart by address, so a specific one is used in both directions.

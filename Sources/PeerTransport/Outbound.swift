@@ -29,6 +29,13 @@ package final class Outbound: Sendable {
         }
     }
 
+    /// Frames of a connection that has been replaced, for the one that goes on.
+    package struct Waiting: Sendable {
+        var urgent = CircularBuffer<ByteBuffer>()
+        var normal = CircularBuffer<ByteBuffer>()
+        var samples = CircularBuffer<ByteBuffer>()
+    }
+
     private struct State: ~Copyable {
         var urgent = CircularBuffer<ByteBuffer>()
         var normal = CircularBuffer<ByteBuffer>()
@@ -100,10 +107,28 @@ package final class Outbound: Sendable {
     }
 
     /// The Hello exchange is over, and it is known what the connection is for.
-    package func open(_ channel: ChannelKind) {
+    /// - Parameter waiting: frames of the connection it goes on from; they go first.
+    package func open(_ channel: ChannelKind, after waiting: Waiting = Waiting()) {
         state.withLock { state in
             state.isOpen = true
             state.normalLimit = channel == .control ? bounds.controlBytes : bounds.bulkBytes
+            state.urgent = CircularBuffer(waiting.urgent + state.urgent)
+            state.normal = CircularBuffer(waiting.normal + state.normal)
+            state.samples = CircularBuffer(waiting.samples + state.samples)
+            state.normalBytes += waiting.normal.reduce(0) { $0 + $1.readableBytes }
+            state.sampleBytes += waiting.samples.reduce(0) { $0 + $1.readableBytes }
+        }
+    }
+
+    /// Ends it and gives back what was not written, in order.
+    package func takeAll() -> Waiting {
+        state.withLock { state in
+            let waiting = Waiting(urgent: state.urgent, normal: state.normal, samples: state.samples)
+            state.isClosed = true
+            state.urgent.removeAll()
+            state.normal.removeAll()
+            state.samples.removeAll()
+            return waiting
         }
     }
 

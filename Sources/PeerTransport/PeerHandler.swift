@@ -14,4 +14,18 @@ public protocol PeerHandler: Sendable {
     func peerDisconnected(_ peer: NodeID, reason: String)
     /// - Parameter correlation: 0: one-way. Otherwise a request: answer with `reply(_:to:correlation:)`.
     func received(_ message: Message, correlation: UInt64, from: NodeID)
+    /// The same, with the length of the message's frame, for handlers that bound what they keep.
+    func received(_ message: Message, correlation: UInt64, bytes: Int, from: NodeID)
+    /// How much of what this peer has caused is not done yet, in pieces of work; asked after each of its messages.
+    ///
+    /// At `PeerTransportConfiguration.backlogLimit` its bulk connection is not read from until half is done, and its
+    /// requests on control are answered `unavailable`; with sixteen times as much it is disconnected.
+    func backlog(of peer: NodeID) -> Int
+}
+
+extension PeerHandler {
+    public func received(_ message: Message, correlation: UInt64, bytes: Int, from peer: NodeID) {
+        received(message, correlation: correlation, from: peer)
+    }
+    public func backlog(of peer: NodeID) -> Int { 0 }
 }

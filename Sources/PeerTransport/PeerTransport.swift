@@ -103,16 +103,28 @@ public final class PeerTransport: Sendable {
         }
     }
 
-    /// Reads the certificate files again, so that they can be renewed without a restart. New connections use them;
-    /// standing ones go on. Does nothing without TLS or before `start`.
-    /// - Throws: `PeerError.cannotStart` when the files are not usable; the earlier ones stay in use.
+    /// Reads the certificate files again, and `use`s them.
     public func reloadCertificates() async throws {
+        guard case .mutualTLS(let caPath, let certificatePath, let keyPath) = configuration.security else { return }
+        let material = try await NIOThreadPool.singleton.runIfActive {
+            try TLSMaterial(caPath: caPath, certificatePath: certificatePath, keyPath: keyPath)
+        }
+        try await use(material)
+    }
+
+    /// Changes the certificates without a restart. New connections use them at once. Standing ones are replaced by new
+    /// ones, one after the other and without a gap (`proto-spec/framing.md`, "Renewing a connection"); those that can't
+    /// be replaced, because the present authorities don't vouch for the peer, are closed after
+    /// `Timing.renewalDeadline`. Does nothing without TLS or before `start`.
+    /// - Throws: `PeerError.cannotStart` when they are not usable; the earlier ones stay in use.
+    public func use(_ material: TLSMaterial) async throws {
         let links = phase.withLock { phase -> LinkTable? in
             if case .running(let running) = phase { running.links } else { nil }
         }
-        guard let security = links?.security else { return }
-        try await NIOThreadPool.singleton.runIfActive { try security.reload() }
-        logger.info("Certificates read again")
+        guard let links, links.security.secret == nil else { return }
+        let security = links.security
+        try await NIOThreadPool.singleton.runIfActive { try security.use(material) }
+        links.onHome { $0.renewAll() }
     }
 
     /// The port that is listened on; 0 before `start` has returned and after `shutdown`.
@@ -206,12 +218,24 @@ public final class PeerTransport: Sendable {
         case .sampleBatch where correlation == 0: lane = .samples
         default: lane = .normal
         }
-        switch connection.send(frame, lane: lane) {
+        var outcome = connection.send(frame, lane: lane)
+        // Its place may have been taken since we looked: what is sent then goes to the successor.
+        if outcome == .closed,
+            let successor = directory[node]?.connection(for: message.type, bytes: frame.readableBytes),
+            successor !== connection
+        {
+            outcome = successor.send(frame, lane: lane)
+        }
+        switch outcome {
         case .queued(_, let dropped):
-            if dropped > 0 { counters.sampleBatchesDropped.add(UInt64(dropped), ordering: .relaxed) }
+            if dropped > 0 {
+                counters.all.sampleBatchesDropped.add(UInt64(dropped), ordering: .relaxed)
+                counters.peer(node).sampleBatchesDropped.add(UInt64(dropped), ordering: .relaxed)
+            }
             return nil
         case .full:
-            counters.messagesRefused.add(1, ordering: .relaxed)
+            counters.all.messagesRefused.add(1, ordering: .relaxed)
+            counters.peer(node).messagesRefused.add(1, ordering: .relaxed)
             return .queueFull
         case .closed: return .notConnected
         }
@@ -223,4 +247,14 @@ public final class PeerTransport: Sendable {
     public var connectedPeers: [NodeInfo] { directory.connected }
 
     public var statistics: PeerStatistics { counters.snapshot }
+
+    /// By peer, of all that were ever connected (the first thousand names).
+    public var traffic: [NodeID: PeerTraffic] { counters.traffic }
+
+    /// Incoming connections that have not introduced themselves yet.
+    public var halfOpenConnections: Int {
+        phase.withLock { phase in
+            if case .running(let running) = phase { running.links.doorkeeper.halfOpen } else { 0 }
+        }
+    }
 }

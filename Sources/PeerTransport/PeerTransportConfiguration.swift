@@ -37,6 +37,19 @@ public struct PeerTransportConfiguration: Sendable {
         /// How long a connected node may take to show that it is alive when another process introduces itself under
         /// its name.
         public var duplicateProbe: Duration = .milliseconds(300)
+        /// A connection whose peer has not taken in what was written for this long is dead. Longer than the largest
+        /// frame takes on a slow line.
+        public var stallLimit: Duration = .seconds(15)
+        /// How often the round trip is measured on a busy control connection.
+        public var measureEvery: Duration = .seconds(5)
+        /// After new certificates, standing connections are replaced one after the other, this far apart;
+        public var renewalSpacing: Duration = .milliseconds(250)
+        /// those that could not be are tried again this often,
+        public var renewalRetry: Duration = .seconds(5)
+        /// and are closed after this long: nobody stays in whom the present authorities would not let in.
+        public var renewalDeadline: Duration = .seconds(30)
+        /// Both sides must have said within this long that the replaced connection has ended.
+        public var handoverLimit: Duration = .seconds(2)
         public init() {}
     }
 
@@ -61,8 +74,16 @@ public struct PeerTransportConfiguration: Sendable {
     public var bulkQueueBytes = 32 << 20
     /// Bytes of sample batches that may wait on one bulk connection; beyond it the oldest are dropped and counted.
     public var sampleQueueBytes = 8 << 20
-    /// Connections that have not finished the Hello exchange; more are closed at once.
+    /// Incoming connections that have not finished the Hello exchange; more are closed at once.
     public var handshakeLimit = 256
+    /// The same, from one address.
+    public var handshakesPerAddress = 128
+    /// All incoming connections from one address.
+    public var connectionsPerAddress = 512
+    /// Pieces of work one peer may cause that are not done (`PeerHandler.backlog`).
+    public var backlogLimit = 1024
+    /// Election messages and Pings of one connection that are looked at in a second; the fastest profile needs 200.
+    public var urgentPerSecond = 2000
 
     public init(
         me: NodeInfo, cluster: ClusterID, listenHost: String, listenPort: Int, peers: [NodeID: PeerAddress],

@@ -3,16 +3,17 @@ import NIOSSL
 import OrchestryModel
 import Synchronization
 
-/// Makes the TLS handlers, or none. Its certificates can be read again while connections stand.
+/// Makes the TLS handlers, or none. Its certificates can be replaced while connections stand.
 final class TransportSecurity: Sendable {
     private struct Contexts: Sendable {
         var server: NIOSSLContext
         var client: NIOSSLContext
+        /// Counts the replacements: connections remember under which one they were made.
+        var generation = 0
     }
 
     /// Without TLS; nil with it.
     let secret: SharedSecret?
-    private let security: PeerTransportConfiguration.Security
     private let keyLog: TLSKeyLog?
     /// nil without TLS.
     private let contexts: Mutex<Contexts?>
@@ -21,7 +22,6 @@ final class TransportSecurity: Sendable {
     /// - Parameter keyLogPath: see `PeerTransportConfiguration.tlsKeyLogPath`.
     /// - Throws: `PeerError.cannotStart` with what is wrong with them.
     init(_ security: PeerTransportConfiguration.Security, keyLogPath: String? = nil) throws(PeerError) {
-        self.security = security
         if let keyLogPath { keyLog = try TLSKeyLog(path: keyLogPath) } else { keyLog = nil }
         switch security {
         case .plain(let text):
@@ -30,28 +30,34 @@ final class TransportSecurity: Sendable {
             }
             self.secret = secret
             contexts = Mutex(nil)
-        case .mutualTLS:
+        case .mutualTLS(let caPath, let certificatePath, let keyPath):
             secret = nil
-            contexts = Mutex(try Self.read(security, keyLog))
+            let material = try TLSMaterial(caPath: caPath, certificatePath: certificatePath, keyPath: keyPath)
+            contexts = Mutex(try Self.contexts(of: material, keyLog))
         }
     }
 
-    /// Reads the files again: blocks. New connections use what they say now, standing ones go on as they are; after an
-    /// error nothing has changed.
-    func reload() throws(PeerError) {
+    /// How often the certificates have been replaced.
+    var generation: Int { contexts.withLock { $0?.generation ?? 0 } }
+
+    /// New connections use this from now on, standing ones go on as they are; after an error nothing has changed.
+    /// Parses and signs: to be called off the event loops.
+    func use(_ material: TLSMaterial) throws(PeerError) {
         guard secret == nil else { return }
-        let fresh = try Self.read(security, keyLog)
-        contexts.withLock { $0 = fresh }
+        let fresh = try Self.contexts(of: material, keyLog)
+        contexts.withLock { current in
+            let generation = current?.generation ?? 0
+            current = fresh
+            current?.generation = generation + 1
+        }
     }
 
-    private static func read(
-        _ security: PeerTransportConfiguration.Security, _ keyLog: TLSKeyLog?
-    ) throws(PeerError) -> Contexts? {
-        guard case .mutualTLS(let caPath, let certificatePath, let keyPath) = security else { return nil }
+    private static func contexts(of material: TLSMaterial, _ keyLog: TLSKeyLog?) throws(PeerError) -> Contexts {
         do {
-            let chain = try NIOSSLCertificate.fromPEMFile(certificatePath).map(NIOSSLCertificateSource.certificate)
-            let key = NIOSSLPrivateKeySource.privateKey(try NIOSSLPrivateKey(file: keyPath, format: .pem))
-            let roots = NIOSSLTrustRoots.certificates(try NIOSSLCertificate.fromPEMFile(caPath))
+            let certificates = try NIOSSLCertificate.fromPEMBytes(material.certificate)
+            let key = NIOSSLPrivateKeySource.privateKey(try NIOSSLPrivateKey(bytes: material.key, format: .pem))
+            let roots = NIOSSLTrustRoots.certificates(try NIOSSLCertificate.fromPEMBytes(material.authorities))
+            let chain = certificates.map(NIOSSLCertificateSource.certificate)
             var serverSide = TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: key)
             var clientSide = TLSConfiguration.makeClientConfiguration()
             clientSide.certificateChain = chain
@@ -66,7 +72,7 @@ final class TransportSecurity: Sendable {
                 server: try NIOSSLContext(configuration: serverSide),
                 client: try NIOSSLContext(configuration: clientSide))
         } catch {
-            throw .cannotStart("certificates: \(error) (\(caPath), \(certificatePath), \(keyPath))")
+            throw .cannotStart("the certificates can't be used: \(error)")
         }
     }
 
@@ -79,8 +85,9 @@ final class TransportSecurity: Sendable {
     }
 
     /// Called on the channel's event loop while it is set up.
-    func addHandlers(to channel: any Channel, side: Handshake.Side) throws {
-        guard let contexts = contexts.withLock({ $0 }) else { return }
+    /// - Returns: the generation of the certificates it uses.
+    func addHandlers(to channel: any Channel, side: Handshake.Side) throws -> Int {
+        guard let contexts = contexts.withLock({ $0 }) else { return 0 }
         switch side {
         case .acceptor:
             try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: contexts.server))
@@ -88,6 +95,7 @@ final class TransportSecurity: Sendable {
             try channel.pipeline.syncOperations.addHandler(
                 NIOSSLClientHandler(context: contexts.client, serverHostname: nil))
         }
+        return contexts.generation
     }
 
     /// The DNS names of the peer's certificate; nil without TLS. To be asked on the event loop, after the TLS handshake.

@@ -20,8 +20,8 @@ extension StateChange {
         case .recordDecision(let decision): [Self.record(decision)]
         case .appendMetrics(let rows): Self.append(rows)
         case .saveNode(let info, let time): [Self.save(info, seenAt: time)]
-        case .completeRequest(let key, let response, let actor, let time):
-            [Self.complete(key: key, response: response, actor: actor, at: time)]
+        case .completeRequest(let key, let response, let actor, let time, let fingerprint):
+            [Self.complete(key: key, response: response, actor: actor, at: time, fingerprint: fingerprint)]
         }
     }
 
@@ -131,11 +131,13 @@ extension StateChange {
     }
 
     private static func complete(
-        key: String, response: ControlResponse, actor: String, at time: WallTime
+        key: String, response: ControlResponse, actor: String, at time: WallTime, fingerprint: String
     ) -> Statement {
         let stored: JSONValue = [
             "status": JSONValue(response.status), "body": response.body,
             "retryAfterSeconds": response.retryAfterSeconds.map { JSONValue($0) } ?? .null,
+            // Beside the answer, so that a release without it can read and write the same rows.
+            "fingerprint": .string(fingerprint),
         ]
         return Statement(
             "INSERT INTO requests (key, response, actor, created_at) VALUES ($1, $2::jsonb, $3, \(SQL.timestamp(4)))",

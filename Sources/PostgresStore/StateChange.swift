@@ -28,7 +28,9 @@ package enum StateChange: Sendable {
     case appendMetrics([MetricRow])
     case saveNode(NodeInfo, seenAt: WallTime)
     /// Records the answer to a client's write. A key used before fails the whole write with `.duplicateRequest`.
-    case completeRequest(key: String, response: ControlResponse, actor: String, at: WallTime)
+    /// - fingerprint: tells another request under the same key from this one; empty: not told apart.
+    case completeRequest(
+        key: String, response: ControlResponse, actor: String, at: WallTime, fingerprint: String = "")
 }
 
 /// One row of `metrics`: an app over all nodes at one time. nil: not measured.

@@ -113,14 +113,22 @@ extension StateStore {
 
     /// The answer that was given to a write with this idempotency key; nil: none was carried out (in the last day).
     package func request(_ key: String) async throws(StoreError) -> ControlResponse? {
+        try await storedRequest(key)?.response
+    }
+
+    /// The same, with the fingerprint of the request that was answered; empty: it has none.
+    package func storedRequest(
+        _ key: String
+    ) async throws(StoreError) -> (response: ControlResponse, fingerprint: String)? {
         let statement = Statement("SELECT response FROM requests WHERE key = $1", [.text(key)])
         return try await read(statement) { row throws(StoreError) in
             let stored = try row.jsonValue(0)
             guard let status = stored["status"]?.intValue, let body = stored["body"] else {
                 throw .invalidData("requests.response")
             }
-            return ControlResponse(
+            let response = ControlResponse(
                 status: status, body: body, retryAfterSeconds: stored["retryAfterSeconds"]?.intValue)
+            return (response: response, fingerprint: stored["fingerprint"]?.stringValue ?? "")
         }.first
     }
 

@@ -27,6 +27,12 @@ package enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Another transaction was in the way and PostgreSQL has undone this one: the same may be tried again at once. A
+    /// deadlock is rare but real: making a partition locks tables in another order than a write does.
+    package var isRolledBack: Bool {
+        if case .query(let sqlState, _) = self { ["40001", "40P01"].contains(sqlState) } else { false }
+    }
+
     /// Safe to log: no passwords, no row contents.
     package var description: String {
         switch self {

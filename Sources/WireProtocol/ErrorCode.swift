@@ -30,6 +30,10 @@ public struct ErrorCode: RawRepresentable, Hashable, Sendable, CustomStringConve
     /// This pair is connected from the other side.
     public static let wrongDirection = ErrorCode(rawValue: 28)
     public static let shuttingDown = ErrorCode(rawValue: 29)
+    /// Nothing more comes on this connection: another one of the same channel goes on where it ends.
+    public static let replaced = ErrorCode(rawValue: 30)
+    /// The sender's peer does or asks for more than the sender is ready to keep up with.
+    public static let overload = ErrorCode(rawValue: 31)
 
     // Replies to a request: the connection stays.
     /// The receiver can't answer this request now; asking again may help.
@@ -44,7 +48,7 @@ public struct ErrorCode: RawRepresentable, Hashable, Sendable, CustomStringConve
         6: "bad-varint", 7: "bad-text", 8: "too-long", 9: "bad-value", 10: "reserved-bits", 20: "bad-magic",
         21: "no-common-version", 22: "cluster-mismatch", 23: "identity-mismatch", 24: "duplicate-node",
         25: "not-authenticated", 26: "hello-timeout", 27: "unexpected-message", 28: "wrong-direction",
-        29: "shutting-down", 40: "unavailable", 41: "not-found", 42: "failed",
+        29: "shutting-down", 30: "replaced", 31: "overload", 40: "unavailable", 41: "not-found", 42: "failed",
     ]
 
     /// The name `errors.md` uses, or `code-<number>`.

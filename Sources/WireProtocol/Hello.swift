@@ -20,6 +20,14 @@ public enum WireVersion {
     }
 }
 
+/// Optional abilities in the Hello exchange, a bit each; unknown ones are ignored.
+public enum PeerFeatures {
+    /// Understands Renew, and a new connection that goes on where the standing one of its channel ends.
+    public static let renewal: UInt64 = 1
+    /// In Hello: this connection is to go on where the standing one ends. In HelloAccepted: it does.
+    public static let continues: UInt64 = 2
+}
+
 /// How the node that dials introduces itself. The frame is at most 1 KiB.
 public struct Hello: Hashable, Sendable {
     static let magic: [UInt8] = Array("ORCH".utf8)
@@ -30,7 +38,7 @@ public struct Hello: Hashable, Sendable {
     /// Random, chosen when the process starts: tells a restarted node from a lost connection.
     public var incarnation: UInt64
     public var channel: ChannelKind
-    /// Optional abilities, a bit each; unknown ones are ignored. None so far.
+    /// `PeerFeatures`; unknown bits are ignored.
     public var features: UInt64
     /// Empty with TLS, 32 random bytes without.
     public var nonce: [UInt8]

@@ -26,6 +26,7 @@ extension Message {
             return .error(code: ErrorCode(rawValue: UInt16(code)), message: text)
         case .ping: return .ping
         case .pong: return .pong
+        case .renew: return .renew
         case .heartbeat, .heartbeatAck, .voteRequest, .voteReply, .released:
             return .election(try body.readElection(type))
         case .inventory: return .inventory(try body.readInventory())
@@ -63,7 +64,7 @@ extension Message {
         case .error(let code, let text):
             body.writeVarint(UInt64(code.rawValue))
             body.writeCutText(text, limit: WireLimits.messageBytes)
-        case .ping, .pong, .commandAck: break
+        case .ping, .pong, .renew, .commandAck: break
         case .election(let message): body.writeElection(message)
         case .inventory(let inventory): try body.writeInventory(inventory)
         case .instanceCommand(let epoch, let command):

@@ -15,6 +15,8 @@ public enum Message: Hashable, Sendable {
     case error(code: ErrorCode, message: String)
     case ping
     case pong
+    /// One-way, from the node that was dialled: dial this channel anew, since the sender's certificate has changed.
+    case renew
 
     case election(ElectionMessage)
 
@@ -53,6 +55,7 @@ public enum Message: Hashable, Sendable {
         case .error: .error
         case .ping: .ping
         case .pong: .pong
+        case .renew: .renew
         case .election(.heartbeat): .heartbeat
         case .election(.heartbeatAck): .heartbeatAck
         case .election(.voteRequest): .voteRequest

@@ -7,6 +7,7 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
     case error = 0x05
     case ping = 0x06
     case pong = 0x07
+    case renew = 0x08
 
     case heartbeat = 0x10
     case heartbeatAck = 0x11
@@ -48,7 +49,7 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
     public var route: Route {
         switch self {
         case .hello, .helloChallenge, .helloProof, .helloAccepted: .handshake
-        case .error, .ping, .pong: .either
+        case .error, .ping, .pong, .renew: .either
         case .heartbeat, .heartbeatAck, .voteRequest, .voteReply, .released: .control
         case .instanceCommand, .commandAck, .refused: .control
         // Statuses share a channel with inventories, so that an older picture never overtakes a newer one.

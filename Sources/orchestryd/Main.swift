@@ -14,6 +14,7 @@ struct Orchestryd: AsyncParsableCommand {
         discussion: """
             Settings come from defaults, then the file, then the environment (ORCHESTRY_…, and the original's names).
             SIGTERM and SIGINT stop it gracefully: leadership is handed over, containers and nginx keep running.
+            SIGHUP reads the certificate files again.
             """,
         version: "orchestryd 0.1.0",
         subcommands: [Run.self, Config.self], defaultSubcommand: Run.self)
@@ -51,10 +52,23 @@ struct Run: AsyncParsableCommand {
             throw ExitCode(1)
         }
         var group = ServiceGroupConfiguration(
-            services: [.init(service: node, successTerminationBehavior: .gracefullyShutdownGroup)],
+            services: [
+                .init(service: HangUps(node: node), successTerminationBehavior: .ignore),
+                .init(service: node, successTerminationBehavior: .gracefullyShutdownGroup),
+            ],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         group.maximumGracefulShutdownDuration = .seconds(10)
         try await ServiceGroup(configuration: group).run()
+    }
+}
+
+/// SIGHUP: what an operator sends after copying new certificates.
+struct HangUps: Service {
+    let node: Node
+    func run() async throws {
+        for await _ in await UnixSignalsSequence(trapping: .sighup).cancelOnGracefulShutdown() {
+            node.rereadCertificates()
+        }
     }
 }
 

@@ -24,8 +24,29 @@ final class Cluster: Sendable {
         case plain
     }
 
+    /// What differs from the usual cluster.
+    struct Options: Sendable {
+        /// nginx on every node.
+        var proxy = true
+        var logLevel = "debug"
+        var security = Security.mutualTLS
+        /// More settings, one `name: value` each, of the sections `cluster` and `api`.
+        var clusterSettings: [String] = []
+        var apiSettings: [String] = []
+        /// Each node's certificate files in a folder of its own, as on other machines; else all read the operator's.
+        var hasOwnCertificateFiles = false
+        /// By node, where it is not the usual year.
+        var certificateDays: [String: Int] = [:]
+
+        /// Only what the cluster protocol needs: no nginx, no container engine, the log an operator would have.
+        static let protocolOnly = Options(
+            proxy: false, logLevel: "info", clusterSettings: ["tls_check_interval: 300ms"])
+    }
+
     static let image = "orchestry-demo:v1"
     static let secret = "a secret that only this test knows"
+
+    let options: Options
 
     let name: String
     let folder: TemporaryFolder
@@ -55,7 +76,8 @@ final class Cluster: Sendable {
     }
 
     /// - Parameter starts: whether the daemons are started, too; else see `startAll`.
-    init(_ label: String, security: Security = .mutualTLS, starts: Bool = true) async throws {
+    init(_ label: String, _ options: Options = Options(), starts: Bool = true) async throws {
+        self.options = options
         let suffix = String(UInt32.random(in: 0...UInt32.max), radix: 36)
         name = "it-\(label)-\(suffix)"
         folder = try TemporaryFolder("orchestry-\(label)")
@@ -72,9 +94,20 @@ final class Cluster: Sendable {
         try certificates.initialize()
         database = try postgres.makeDatabase()
         for member in members {
-            try certificates.issue(node: member.id.rawValue, addresses: ["127.0.0.1"])
+            let name = member.id.rawValue
+            try certificates.issue(
+                node: name, addresses: ["127.0.0.1"],
+                days: options.certificateDays[name] ?? CertificateAuthority.nodeDays)
             try FileManager.default.createDirectory(atPath: member.folder, withIntermediateDirectories: true)
-            try configuration(of: member, security).write(
+            guard options.hasOwnCertificateFiles else { continue }
+            let held = heldCertificates(of: member)
+            try FileManager.default.createDirectory(atPath: held, withIntermediateDirectories: true)
+            for file in ["ca.pem", "\(name).pem", "\(name).key"] {
+                try FileManager.default.copyItem(atPath: certificates.path + "/" + file, toPath: held + "/" + file)
+            }
+        }
+        for member in members {
+            try configuration(of: member).write(
                 toFile: member.folder + "/config.yaml", atomically: true, encoding: .utf8)
         }
         if starts { try await startAll() }
@@ -85,14 +118,14 @@ final class Cluster: Sendable {
         for member in members where !outside.contains(member.id) { try await start(member) }
     }
 
-    private func configuration(of member: Member, _ security: Security) -> String {
+    private func configuration(of member: Member) -> String {
         let peers = members.map { "\"\($0.id)=127.0.0.1:\($0.clusterPort)\"" }.joined(separator: ", ")
-        let certificates = folder.path + "/certs"
+        let certificates = heldCertificates(of: member)
         let ways =
-            switch security {
-            case .mutualTLS: ""
-            case .loggedTLS: "tls_key_log: \(member.folder)/keylog"
-            case .plain: "security: plain\n  secret: \(Self.secret)"
+            switch options.security {
+            case .mutualTLS: [String]()
+            case .loggedTLS: ["tls_key_log: \(member.folder)/keylog"]
+            case .plain: ["security: plain", "secret: \(Self.secret)"]
             }
         return """
             node: {id: \(member.id), data_dir: \(member.folder)/data}
@@ -104,11 +137,11 @@ final class Cluster: Sendable {
               tls_ca: \(certificates)/ca.pem
               tls_certificate: \(certificates)/\(member.id).pem
               tls_key: \(certificates)/\(member.id).key
-              \(ways)
-            api: {host: 127.0.0.1, port: \(member.apiPort)}
+            \((ways + options.clusterSettings).map { "  " + $0 }.joined(separator: "\n"))
+            api: {\((["host: 127.0.0.1", "port: \(member.apiPort)"] + options.apiSettings).joined(separator: ", "))}
             postgres: {url: "\(database)"}
-            proxy: {host: 127.0.0.1, port: \(member.proxyPort)}
-            log: {level: debug}
+            proxy: {enabled: \(options.proxy), host: 127.0.0.1, port: \(member.proxyPort)}
+            log: {level: \(options.logLevel)}
             """
     }
 
@@ -119,6 +152,19 @@ final class Cluster: Sendable {
     }
 
     // MARK: Nodes
+
+    /// The operator's folder.
+    var certificates: CertificateFolder { CertificateFolder(path: folder.path + "/certs") }
+
+    /// Where a node reads its files from.
+    func heldCertificates(of member: Member) -> String {
+        options.hasOwnCertificateFiles ? member.folder + "/certs" : certificates.path
+    }
+
+    func hangUp(_ node: NodeID) async throws {
+        guard let process = await processes.identifier(of: node) else { throw TestFailure("\(node) does not run") }
+        Glibc.kill(process, SIGHUP)
+    }
 
     func start(_ member: Member) async throws { try await processes.start(member, daemon: Self.daemon) }
 
@@ -168,6 +214,12 @@ final class Cluster: Sendable {
 
     func delete(_ path: String, from member: Member) async throws -> Answer {
         try await send(.DELETE, "http://127.0.0.1:\(member.apiPort)\(path)")
+    }
+
+    func send(
+        _ method: HTTPMethod, _ path: String, to member: Member, headers: [(String, String)]
+    ) async throws -> Answer {
+        try await send(method, "http://127.0.0.1:\(member.apiPort)\(path)", headers: headers)
     }
 
     /// A request to an app through a node's nginx.
@@ -278,6 +330,11 @@ final class Cluster: Sendable {
     func tearDown() async throws {
         for member in members { await terminate(member.id) }
         for member in members { stopProxy(of: member) }
+        guard options.proxy else {
+            // Without an app to run there is nothing in the engine, and perhaps no engine.
+            postgres.stop(immediately: true)
+            return try await http.shutdown()
+        }
         let containers = try Self.docker(["ps", "-aq", "--filter", "label=orchestry.cluster=\(name)"])
             .split(separator: "\n").map(String.init)
         if !containers.isEmpty { try Self.docker(["rm", "-f"] + containers) }
@@ -312,10 +369,10 @@ struct TestFailure: Error, CustomStringConvertible {
 ///   - outside: controllers that the test runs itself.
 ///   - beforeStart: called when all is ready but no daemon runs yet.
 func withCluster(
-    _ label: String, security: Cluster.Security = .mutualTLS, outside: Set<NodeID> = [],
+    _ label: String, _ options: Cluster.Options = Cluster.Options(), outside: Set<NodeID> = [],
     beforeStart: (Cluster) async throws -> Void = { _ in }, _ body: (Cluster) async throws -> Void
 ) async throws {
-    let cluster = try await Cluster(label, security: security, starts: false)
+    let cluster = try await Cluster(label, options, starts: false)
     do {
         try await beforeStart(cluster)
         try await cluster.startAll(but: outside)

@@ -59,7 +59,7 @@ struct ForeignVoterTests {
     @Test(arguments: [1, 2, 3])
     func `a peer made from the specification holds up a majority`(number: Int) async throws {
         let foreign = NodeID(unchecked: "controller-\(number)")
-        try await withCluster("foreign", security: .plain, outside: [foreign]) { cluster in
+        try await withCluster("foreign", .init(security: .plain), outside: [foreign]) { cluster in
             let voter = try Voter(foreign, of: cluster)
             defer { voter.kill() }
             try await eventuallyTrue("the Python voter is connected with both: \(voter.words)") {

@@ -20,9 +20,14 @@ final class Recorder: PeerHandler, Sendable {
 
     private let state = Mutex<(seen: [Seen], infos: [NodeID: NodeInfo])>(([], [:]))
     private let reaction = Mutex<Reaction?>(nil)
+    private let pieces = Mutex(0)
 
     /// Runs on the event loop, after the message was recorded.
     func react(_ reaction: @escaping Reaction) { self.reaction.withLock { $0 = reaction } }
+
+    /// What it claims to have to do yet.
+    func setBacklog(_ count: Int) { pieces.withLock { $0 = count } }
+    func backlog(of peer: NodeID) -> Int { pieces.withLock { $0 } }
 
     var seen: [Seen] { state.withLock { $0.seen } }
     var messages: [Message] {

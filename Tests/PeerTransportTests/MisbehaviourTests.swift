@@ -171,6 +171,20 @@ import WireProtocol
         }
     }
 
+    @Test func `what a good peer has said proves nothing when another says it again`() async throws {
+        try await Fixture.run { fixture in
+            let node = try await fixture.started("node-b")
+            let good = try await RawPeer(port: node.transport.boundPort)
+            #expect(try await good.introduce("node-a", to: node, channel: .control)?.isAccepted == true)
+            let replayed = try await RawPeer(port: node.transport.boundPort)
+            #expect(good.sent.map(\.type) == [.hello, .helloProof])
+            for message in good.sent { try await replayed.send(message) }
+            #expect(try await replayed.next { $0.type != .helloChallenge }?.message.errorCode == .notAuthenticated)
+            try await eventually("closed") { replayed.isClosed }
+            #expect(!good.isClosed)
+        }
+    }
+
     @Test func `a second process under a living node's name is refused`() async throws {
         try await Fixture.run { fixture in
             let (a, b) = try await fixture.pair()

@@ -12,6 +12,7 @@ final class RawPeer: Sendable {
     private struct State {
         var bytes = ByteBuffer()
         var isClosed = false
+        var sent: [Message] = []
     }
     private let channel: any Channel
     private let state: Collected
@@ -38,11 +39,17 @@ final class RawPeer: Sendable {
 
     var isClosed: Bool { state.state.withLock { $0.isClosed } }
 
+    func stopReading() async throws { try await channel.setOption(.autoRead, value: false).get() }
+
     func close() { channel.close(promise: nil) }
 
     func send(bytes: [UInt8]) async throws { try await channel.writeAndFlush(ByteBuffer(bytes: bytes)) }
 
+    /// All messages it has said, in order.
+    var sent: [Message] { state.state.withLock { $0.sent } }
+
     func send(_ message: Message, correlation: UInt64 = 0) async throws {
+        state.state.withLock { $0.sent.append(message) }
         var buffer = ByteBuffer()
         try FrameEncoder.encode(message, correlation: correlation, into: &buffer)
         try await channel.writeAndFlush(buffer)
@@ -68,7 +75,8 @@ final class RawPeer: Sendable {
     /// - Returns: the last message of it: HelloAccepted, or Error.
     func introduce(
         _ name: String, role: NodeInfo.Role = .controller, to acceptor: TestNode, channel: ChannelKind,
-        incarnation: UInt64 = 1, cluster: String = "test", secret: String = Fixture.secret
+        incarnation: UInt64 = 1, cluster: String = "test", secret: String = Fixture.secret,
+        features: UInt64 = 0
     ) async throws -> Message? {
         let node = NodeInfo(id: NodeID(unchecked: name), role: role, host: "", clusterPort: 0, apiURL: "")
         let nonce = (0..<32).map { _ in UInt8.random(in: 0...255) }
@@ -76,7 +84,7 @@ final class RawPeer: Sendable {
             .hello(
                 Hello(
                     cluster: ClusterID(unchecked: cluster), node: node, incarnation: incarnation, channel: channel,
-                    nonce: nonce)))
+                    features: features, nonce: nonce)))
         guard let answer = try await next()?.message, case .helloChallenge(let theirs, let proof) = answer else {
             return nil
         }

@@ -28,7 +28,7 @@ private func body(_ message: Message) -> String {
             "features": "\(accepted.features)",
         ])
     case .error(let code, let message): return object(["code": "\(code.rawValue)", "message": quoted(message)])
-    case .ping, .pong, .commandAck: return "{}"
+    case .ping, .pong, .renew, .commandAck: return "{}"
     case .election(let message): return election(message)
     case .inventory(let inventory):
         return object([

@@ -178,6 +178,7 @@ struct MessageMaker {
         case .error: .error(code: ErrorCode(rawValue: UInt16(int(1...65_535))), message: text())
         case .ping: .ping
         case .pong: .pong
+        case .renew: .renew
         case .heartbeat: .election(.heartbeat(epoch: epoch(), sentAt: number()))
         case .heartbeatAck: .election(.heartbeatAck(epoch: epoch(), sentAt: number()))
         case .voteRequest: .election(.voteRequest(round: UInt32(number(upTo: UInt64(UInt32.max)))))

@@ -551,6 +551,7 @@ local messages = {
     [0x05] = { "Error", "any", { field("code", PORT), field("message", text(4096)) }, { "code", "message" } },
     [0x06] = { "Ping", "any", {}, {} },
     [0x07] = { "Pong", "any", {}, {} },
+    [0x08] = { "Renew", "any", {}, {} },
     [0x10] = { "Heartbeat", "control", sent, { "epoch" } },
     [0x11] = { "HeartbeatAck", "control", sent, { "epoch" } },
     [0x12] = { "VoteRequest", "control", { field("round", ROUND) }, { "round" } },

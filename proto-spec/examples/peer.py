@@ -24,7 +24,7 @@ import wire
 
 PROMISE = 0.5  # P of lease.md
 VOTE_HOLD = 0.25
-ELECTION = {"Heartbeat", "HeartbeatAck", "VoteRequest", "VoteReply", "Released", "Ping", "Pong", "Error"}
+ELECTION = {"Heartbeat", "HeartbeatAck", "VoteRequest", "VoteReply", "Released", "Ping", "Pong", "Renew", "Error"}
 
 
 def now():

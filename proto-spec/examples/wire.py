@@ -395,7 +395,7 @@ MESSAGES = {
     0x04: ("HelloAccepted", record(("version", PORT), ("node", NODE), ("incarnation", fixed(">Q")),
                                    ("features", VARINT))),
     0x05: ("Error", record(("code", PORT), ("message", text(4096)))),
-    0x06: ("Ping", record()), 0x07: ("Pong", record()),
+    0x06: ("Ping", record()), 0x07: ("Pong", record()), 0x08: ("Renew", record()),
     0x10: ("Heartbeat", SENT), 0x11: ("HeartbeatAck", SENT),
     0x12: ("VoteRequest", record(("round", ROUND))),
     0x13: ("VoteReply", record(("round", ROUND), ("granted", FLAG), ("highest epoch", EPOCH))),

@@ -32,9 +32,10 @@ extension LeaderTerm {
                 return ControlResponse(body: Presentation.steppedDown(surroundings.me.id, epoch: epoch))
             case .simulateMetrics(let name, let metrics): return try await simulate(metrics, app: name)
             default:
-                let plan = try await plan(request)
-                return try await commit(plan, request: request)
+                return try await commit(try await planOnce(request), request: request)
             }
+        } catch let earlier as EarlierAnswer {
+            return earlier.response
         } catch let problem as Problem {
             return ControlResponse(problem)
         } catch let error as ValidationError {
@@ -56,6 +57,37 @@ extension LeaderTerm {
         logger.warning("A write could not be stored", metadata: ["error": "\(error)"])
         return ControlResponse(
             .storeUnavailable("Nothing was changed, or the same request will say what was: \(error)"))
+    }
+
+    // MARK: Idempotency
+
+    /// Thrown instead of an error that would hide it: the answer that this request has had before.
+    private struct EarlierAnswer: Error {
+        var response: ControlResponse
+    }
+
+    /// What can't be done may have been done already: an app that is to be stopped has been stopped by the attempt whose
+    /// answer was lost with its leader.
+    private func planOnce(_ request: ControlRequest) async throws -> Plan {
+        do {
+            return try await plan(request)
+        } catch let error where error is Problem || error is ValidationError {
+            if let answer = try await earlierAnswer(to: request) { throw EarlierAnswer(response: answer) }
+            throw error
+        }
+    }
+
+    /// nil: nothing was carried out under this key.
+    /// - Throws: `Problem` when the key belongs to another request.
+    private func earlierAnswer(to request: ControlRequest) async throws -> ControlResponse? {
+        guard let stored = try await surroundings.store.storedRequest(request.idempotencyKey) else { return nil }
+        guard RequestFingerprint.mayBeSame(stored.fingerprint, RequestFingerprint.of(request.operation)) else {
+            throw Problem(
+                status: 422, code: "idempotency-key-reused", title: "The idempotency key belongs to another request",
+                detail: "The key '\(request.idempotencyKey)' was used for another request within the last day, and "
+                    + "nothing was changed now. Use a new key for a new request.")
+        }
+        return stored.response
     }
 
     // MARK: Planning
@@ -244,7 +276,7 @@ extension LeaderTerm {
             plan.changes + [
                 .completeRequest(
                     key: request.idempotencyKey, response: plan.response, actor: request.actor,
-                    at: surroundings.clock.wall())
+                    at: surroundings.clock.wall(), fingerprint: RequestFingerprint.of(request.operation))
             ]
         var attempt = 0
         while true {
@@ -255,12 +287,12 @@ extension LeaderTerm {
             } catch {
                 if error.isDuplicateRequest {
                     // Ours of an earlier attempt, or a client's retry through another node: the stored answer stands.
-                    let stored = try await surroundings.store.request(request.idempotencyKey)
-                    if attempt == 1 { return stored ?? plan.response }
+                    let earlier = try await earlierAnswer(to: request)
+                    if attempt == 1 { return earlier ?? plan.response }
                     break
                 }
-                guard error.isOutcomeUnknown, attempt < 4 else { throw error }
-                logger.warning("Unknown whether a write was stored; asking again", metadata: ["error": "\(error)"])
+                guard error.isOutcomeUnknown || error.isRolledBack, attempt < 4 else { throw error }
+                logger.warning("A write was not stored, or perhaps; asking again", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: .milliseconds(50 * attempt))  // Cancelled: the next attempt fails by itself.
             }
         }

@@ -4,6 +4,7 @@ import OrchestryModel
 import PostgresStore
 import RestFacade
 import Scheduling
+import Synchronization
 
 /// What a node does while it leads, for one epoch: holds the desired state, reconciles it with what agents report,
 /// scales, and answers clients. Made when the node becomes active, dropped when the epoch is lost.
@@ -59,6 +60,7 @@ actor LeaderTerm {
     private(set) var isLoaded = false
     private var metricAverages = MetricAverages()
 
+    private let waiting = Atomic(0)
     private let inputs: AsyncStream<Input>
     private let continuation: AsyncStream<Input>.Continuation
 
@@ -84,8 +86,12 @@ actor LeaderTerm {
         case .tick, .samples: guard surroundings.isActive(epoch) else { return }
         default: break
         }
+        waiting.add(1, ordering: .relaxed)
         continuation.yield(input)
     }
+
+    /// Inputs that are not handled yet.
+    nonisolated var waitingInputs: Int { waiting.load(ordering: .relaxed) }
 
     /// Runs until cancelled.
     func run() async {
@@ -96,6 +102,7 @@ actor LeaderTerm {
             group.addTask { await self.evaluateEachSecond() }
             group.addTask { await self.maintain() }
             for await input in inputs {
+                waiting.subtract(1, ordering: .relaxed)
                 // While leadership is in doubt nothing is decided; the inputs wait.
                 while !surroundings.isActive(epoch) {
                     do { try await Task.sleep(for: .milliseconds(10)) } catch { break }

@@ -114,6 +114,7 @@ extension Node {
             "orchestry_peers_connected", "Peers with both connections up", node, Double(transport.connectedPeers.count))
         let dropped = state.withLock { $0.droppedSamples }
         text.counter("orchestry_samples_dropped_total", "Samples that could not be kept on disk", node, Double(dropped))
+        addTransport(to: &text)
         if let inventory = await agent.inventory() {
             text.gauge(
                 "orchestry_engine_available", "1 when the container engine answers", node,

@@ -73,6 +73,18 @@ extension Node {
         return transport
     }
 
+    static func makeKeeper(
+        _ configuration: NodeConfiguration, clock: NodeClock, transport: PeerTransport, _ reference: NodeReference,
+        logger: Logger
+    ) -> CertificateKeeper? {
+        guard case .mutualTLS(let ca, let certificate, let key) = configuration.security else { return nil }
+        return CertificateKeeper(
+            files: .init(authorities: ca, certificate: certificate, key: key), node: configuration.node.id,
+            interval: configuration.certificateCheckInterval, logger: logger,
+            now: { Date(timeIntervalSince1970: clock.wall().seconds) }, use: { try await transport.use($0) },
+            record: { reference.node?.record($0, nil, $1, $2) })
+    }
+
     static func engineConfiguration(_ configuration: NodeConfiguration) -> EngineConfiguration {
         EngineConfiguration(
             socketPath: configuration.engineSocket, cluster: configuration.cluster, node: configuration.node.id,

@@ -44,6 +44,9 @@ package final class Node: Service {
     let sampler: Sampler
     let flusher: OutboxFlusher
     let recorder: EventRecorder
+    /// nil without TLS.
+    let certificates: CertificateKeeper?
+    let load = PeerLoad()
     let scaling = ScalingState()
 
     struct State {
@@ -73,6 +76,7 @@ package final class Node: Service {
         let transport = PeerTransport(
             configuration: Self.transportConfiguration(configuration), group: clusterGroup, logger: logger)
         self.transport = transport
+        certificates = Self.makeKeeper(configuration, clock: clock, transport: transport, reference, logger: logger)
         engine = DockerEngine(
             configuration: Self.engineConfiguration(configuration), eventLoopGroup: workGroup, logger: logger)
         prober = HealthProber(eventLoopGroup: workGroup, logger: logger)
@@ -135,6 +139,7 @@ package final class Node: Service {
                 logger.error("nginx could not be started; it is tried again", metadata: ["error": "\(error)"])
             }
         }
+        await certificates?.lookFirst()
         try await transport.start(handler: NodeRouter(node: self))
         leadership.start()
         logger.info(
@@ -153,6 +158,7 @@ package final class Node: Service {
             group.addTask { await self.sendInventories() }
             group.addTask { await self.watchLease() }
             group.addTask { await self.pruneMetrics() }
+            group.addTask { await self.certificates?.run() }
             group.addTask {
                 do {
                     try await api.run()
@@ -170,6 +176,14 @@ package final class Node: Service {
             self.flusher.stop()
         }
         await close()
+    }
+
+    /// SIGHUP.
+    package func rereadCertificates() {
+        guard let certificates else {
+            return logger.notice("SIGHUP: nothing to read again, this cluster has no certificates")
+        }
+        certificates.hangUp()
     }
 
     private func untilGracefulStop() async {

@@ -21,13 +21,36 @@ struct NodeRouter: PeerHandler {
         node.currentTerm?.submit(.peerDisconnected(peer))
     }
 
+    /// A term that is in doubt keeps its inputs for later: from so many on the peers keep theirs.
+    private static let termInputs = 4096
+
+    func backlog(of peer: NodeID) -> Int {
+        let waiting = (node.currentTerm?.waitingInputs ?? 0) - Self.termInputs
+        return node.load.of(peer) + min(max(0, waiting), 2048)
+    }
+
+    /// Hands over work that this peer has caused.
+    private func work(_ weight: Int, for peer: NodeID, _ job: @escaping TaskPool.Job) {
+        let node = node
+        node.load.add(weight, for: peer)
+        node.pool.add {
+            await job()
+            node.load.remove(weight, for: peer)
+        }
+    }
+
     func received(_ message: Message, correlation: UInt64, from peer: NodeID) {
+        received(message, correlation: correlation, bytes: 0, from: peer)
+    }
+
+    func received(_ message: Message, correlation: UInt64, bytes: Int, from peer: NodeID) {
+        let weight = PeerLoad.weight(bytes: bytes)
         switch message {
         case .election(let message): node.leadership.submit(.received(message, from: peer))
         case .instanceCommand(let epoch, let command):
-            node.pool.add { await node.obey(command, epoch: epoch, from: peer, correlation: correlation) }
+            work(weight, for: peer) { await node.obey(command, epoch: epoch, from: peer, correlation: correlation) }
         case .routingTable(let table):
-            node.pool.add {
+            work(weight, for: peer) {
                 guard await node.agent.admit(.routingTable, of: table.version.epoch) else { return }
                 await node.applier.receive(table)
             }
@@ -42,19 +65,21 @@ struct NodeRouter: PeerHandler {
             let own = samples.filter { $0.node == peer }
             // L8: of the survivors the one with the freshest metrics leads.
             if let newest = own.map(\.second).max() { node.leadership.submit(.peerFreshness(newest, of: peer)) }
-            node.pool.add { await node.keep(own) }
+            work(weight, for: peer) { await node.keep(own) }
         case .eventBatch(let events, let decisions):
-            node.pool.add { await node.ingest(events, decisions, from: peer, correlation: correlation) }
+            work(weight, for: peer) { await node.ingest(events, decisions, from: peer, correlation: correlation) }
         case .forwardRequest(let request, _):
-            node.pool.add { await node.answer(request, from: peer, correlation: correlation) }
+            work(weight, for: peer) { await node.answer(request, from: peer, correlation: correlation) }
         case .logRequest(let instance, let tailLines):
-            node.pool.add { await node.sendLogs(of: instance, tail: tailLines, to: peer, correlation: correlation) }
+            work(weight, for: peer) {
+                await node.sendLogs(of: instance, tail: tailLines, to: peer, correlation: correlation)
+            }
         case .inventory, .instanceStatus:
             node.logger.warning("A peer spoke for another node; ignored", metadata: ["peer": "\(peer)"])
         case .error(let code, let text):
             node.logger.warning(
                 "Peer reports an error", metadata: ["peer": "\(peer)", "code": "\(code)", "text": "\(text)"])
-        case .hello, .helloChallenge, .helloAccepted, .helloProof, .ping, .pong, .commandAck, .eventAck,
+        case .hello, .helloChallenge, .helloAccepted, .helloProof, .ping, .pong, .renew, .commandAck, .eventAck,
             .forwardResponse,
             .logChunk:
             break  // The transport's own, or replies it has matched with their requests.

@@ -8,9 +8,10 @@ struct Certs: ParsableCommand {
         abstract: "Make the certificates by which nodes know each other.",
         discussion: """
             Once: orchestry certs init. For each node: orchestry certs issue NODE. A node gets ca.pem, NODE.pem and \
-            NODE.key; ca.key stays with the operator. Nodes take up renewed files without a restart.
+            NODE.key; ca.key stays with the operator. Nodes take up new files without a restart: see orchestry certs \
+            rotate.
             """,
-        subcommands: [CertsInit.self, CertsIssue.self, CertsShow.self])
+        subcommands: [CertsInit.self, CertsIssue.self, CertsRotate.self, CertsShow.self])
 }
 
 struct CertificateFolderOptions: ParsableArguments {
@@ -85,36 +86,47 @@ struct CertsShow: ParsableCommand {
         guard let pem = try? String(contentsOfFile: file, encoding: .utf8) else {
             throw CommandFailure.usage("\(file) cannot be read")
         }
-        let summary = try explained { () throws(CertificateError) in try CertificateSummary(pem: pem) }
-        let answer: JSONValue = [
+        let summaries = try explained { () throws(CertificateError) in try CertificateSummary.all(pem: pem) }
+        let answers = summaries.map(Self.answer(of:))
+        // A file with several (an authority that is being replaced, a chain) is a list of what one would be.
+        Output.show(answers.count == 1 ? answers[0] : .array(answers), as: output) { _ in
+            zip(summaries, answers).map { summary, answer in
+                Output.facts([
+                    ("Subject", summary.subject), ("Issuer", summary.issuer),
+                    ("Names", summary.dnsNames.isEmpty ? "-" : summary.dnsNames.joined(separator: ", ")),
+                    ("Addresses", summary.addresses.isEmpty ? "-" : summary.addresses.joined(separator: ", ")),
+                    ("Serial", summary.serial), ("SHA-256", summary.fingerprint),
+                    ("Valid", "\(Output.time(answer["not_before"])) to \(Output.time(answer["not_after"]))"),
+                    ("Authority", Output.cell(answer["authority"])),
+                ])
+            }.joined(separator: "\n")
+        }
+    }
+
+    private static func answer(of summary: CertificateSummary) -> JSONValue {
+        [
             "subject": .string(summary.subject), "issuer": .string(summary.issuer),
             "dns_names": .array(summary.dnsNames.map { .string($0) }),
-            "not_before": JSONValue(summary.notBefore.timeIntervalSince1970),
+            "addresses": .array(summary.addresses.map { .string($0) }), "serial": .string(summary.serial),
+            "sha256": .string(summary.fingerprint), "not_before": JSONValue(summary.notBefore.timeIntervalSince1970),
             "not_after": JSONValue(summary.notAfter.timeIntervalSince1970), "authority": .bool(summary.isAuthority),
         ]
-        Output.show(answer, as: output) { answer in
-            Output.facts([
-                ("Subject", summary.subject), ("Issuer", summary.issuer),
-                ("Names", summary.dnsNames.isEmpty ? "-" : summary.dnsNames.joined(separator: ", ")),
-                ("Valid", "\(Output.time(answer["not_before"])) to \(Output.time(answer["not_after"]))"),
-                ("Authority", Output.cell(answer["authority"])),
-            ])
-        }
     }
 }
 
-private func checkDays(_ days: Int) throws {
+func checkDays(_ days: Int) throws {
     guard (1...36_500).contains(days) else { throw ArgumentParser.ValidationError("--days must be 1 to 36500") }
 }
 
 /// Names and addresses that are wrong are wrong usage; the rest is about files.
-private func explained<Value>(_ body: () throws(CertificateError) -> Value) throws -> Value {
+func explained<Value>(_ body: () throws(CertificateError) -> Value) throws -> Value {
     do {
         return try body()
     } catch {
         switch error.code {
         case .invalidName, .invalidAddress: throw CommandFailure.usage(error.message)
-        case .exists, .unreadable, .notAnAuthority, .unwritable: throw CommandFailure.local(error.message)
+        case .exists, .unreadable, .notAnAuthority, .unwritable, .mismatched, .expired, .untrusted:
+            throw CommandFailure.local(error.message)
         }
     }
 }
