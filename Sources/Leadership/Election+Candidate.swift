@@ -86,7 +86,7 @@ extension Election {
         _ entry: SentRequest, _ outcome: LeaseOutcome, at now: Instant, _ outputs: inout [Output]
     ) {
         switch outcome {
-        case .acquired(let epoch): acquired(epoch, sentAt: entry.sentAt, at: now, &outputs)
+        case .acquired(let epoch): acquired(epoch, by: entry, at: now, &outputs)
         case .refused(let row):
             if let row { observe(row.epoch, announce: false, at: now, &outputs) }
             guard case .candidate(var campaign) = role, campaign.request == entry.request.id else { return }
@@ -110,9 +110,18 @@ extension Election {
     }
 
     /// The row is this node's under `epoch`, or was when PostgreSQL answered. A late answer is taken like a timely one:
-    /// whoever led before has lost the lease, and what counts here counts from when the statement was sent.
-    private mutating func acquired(_ epoch: Epoch, sentAt: Instant, at now: Instant, _ outputs: inout [Output]) {
-        guard epoch > highestEpoch else { return }  // Someone acquired after it.
+    /// whoever led before has lost the lease, and what counts here counts from when the statement was sent. That the
+    /// epoch is known already is no objection: it is this node's alone, and others may have read it in the row first.
+    private mutating func acquired(
+        _ epoch: Epoch, by entry: SentRequest, at now: Instant, _ outputs: inout [Output]
+    ) {
+        let sentAt = entry.sentAt
+        guard epoch >= highestEpoch else {
+            // Someone acquired after it, and is about to be heard.
+            guard case .candidate(let campaign) = role, campaign.request == entry.request.id else { return }
+            role = .follower
+            return standAfter(now.after(timing.promise))
+        }
         observe(epoch, announce: false, at: now, &outputs)
         if isLeaving {
             _ = submit(.release(epoch: epoch, seq: 1), at: now, &outputs)

@@ -207,4 +207,25 @@ import Testing
         node.runSupported(to: 30_000, by: [], renewing: false)
         #expect(node.activity(30_000).isActive, "PostgreSQL is down: all voters are there")
     }
+
+    @Test func `L3 an acquired epoch counts though it was read in the row before the answer came`() {
+        var node = ElectionHarness(nodeA, voters: [nodeA])
+        node.run(to: 600)
+        #expect(node.statements().count == 1)
+        node.feed(.epochSeen(Epoch(1)), 605)
+        node.answer(.acquired(Epoch(1)), 610)
+        #expect(node.activity(611).isActive)
+    }
+
+    @Test func `L3 an answer that came after somebody else acquired ends the attempt, not all attempts`() {
+        var node = ElectionHarness(nodeA, voters: [nodeA])
+        node.run(to: 600)
+        node.feed(.epochSeen(Epoch(5)), 605)
+        node.answer(.acquired(Epoch(1)), 610)
+        #expect(!node.activity(611).isActive)
+        node.run(to: 2_000)
+        let later = node.statements(since: 611)
+        #expect(later == [.acquire(votesGranted: true, highestEpoch: Epoch(5))], "\(later)")
+        #expect(node.log.last { if case .lease = $0.output { true } else { false } }?.at == 1_110)
+    }
 }

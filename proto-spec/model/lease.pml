@@ -384,7 +384,7 @@ inline releasedPromise(v) {
 /* L3: the answer to acquire. Its lease is what is left of it. */
 inline won(v, e) {
     d_step {
-        phase[e] == WON && leader[e] == v && highest[v] < e ->
+        phase[e] == WON && leader[e] == v && highest[v] <= e ->
         printf("voter %d hears that it acquired epoch %d, %d ticks left\n", v, e, given[e]);
         observe(v, e);
         phase[e] = LEADING;
