@@ -135,7 +135,7 @@ let package = Package(
                 nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient, crypto,
             ]),
 
-        shell("TestSupport"),
+        shell("TestSupport", [nioCore, nioPosix]),
 
         // Executables
         .executableTarget(
@@ -192,6 +192,12 @@ let package = Package(
             [
                 "OrchestryModel", "WireProtocol", "Certificates", "TestSupport", "orchestryd", asyncHTTPClient, nioCore,
                 nioHTTP1, nioPosix, nioSSL, nioTLS,
+            ]),
+        tests(
+            "ChaosTests",
+            [
+                "OrchestryModel", "Certificates", "TestSupport", "orchestryd", asyncHTTPClient, nioCore, nioHTTP1,
+                nioPosix,
             ]),
     ],
     swiftLanguageModes: [.v6]

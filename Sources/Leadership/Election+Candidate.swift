@@ -131,6 +131,6 @@ extension Election {
         role = .leader(
             Tenure(
                 epoch: epoch, at: now, leaseUntil: sentAt.after(timing.countedLease),
-                renewAt: max(now, sentAt.after(timing.renew)), voters: voters.count))
+                renewAt: max(now, sentAt.after(timing.renew)), probeWait: timing.renew, voters: voters.count))
     }
 }

@@ -22,6 +22,7 @@ extension Election {
         }
         if tenure.quietUntil == nil, let due = silenceDue(tenure), now >= due {
             tenure.quietUntil = now.after(timing.promise * 3 + random.next(below: timing.promise))
+            if tenure.inactiveSince == nil { tenure.probeWait = min(tenure.probeWait * 4, timing.storeProbe) }
         }
         if tenure.quietUntil == nil, now >= tenure.heartbeatAt { beat(&tenure, at: now, &outputs) }
         if tenure.request == nil, now >= renewalDue(tenure) { renew(&tenure, at: now, &outputs) }
@@ -54,7 +55,7 @@ extension Election {
     private func silenceDue(_ tenure: Tenure) -> Instant? {
         guard voters.count > 1 else { return nil }
         if let since = tenure.inactiveSince { return max(tenure.leaseUntil, since.after(timing.promise * 2)) }
-        return max(tenure.leaseUntil, tenure.probedAt).after(timing.storeProbe)
+        return max(tenure.leaseUntil, tenure.probedAt).after(tenure.probeWait)
     }
 
     // MARK: L4
@@ -98,6 +99,7 @@ extension Election {
         switch outcome {
         case .renewed(epoch, let mode):
             tenure.leaseUntil = max(tenure.leaseUntil, entry.sentAt.after(timing.countedLease))
+            tenure.probeWait = timing.renew
             // Void once a statement was sent that may have ended it.
             if seq > tenure.modeSeq, mode == .quorum || seq > tenure.quorumSeq {
                 tenure.mode = mode

@@ -28,8 +28,9 @@ public struct LeadershipSettings: Hashable, Sendable {
     public var acquireRetry: Duration = .milliseconds(250)
     /// How long a candidate that could not reach PostgreSQL lets the others try.
     public var storeBackoff: Duration = .seconds(1)
-    /// How often a leader that is active without a lease (all voters promised, PostgreSQL does not answer) falls silent
-    /// for a moment, in case PostgreSQL answers another node.
+    /// The longest wait until a leader that is active without a lease (all voters promised, PostgreSQL does not answer)
+    /// falls silent for a moment, in case PostgreSQL answers another node. The first is a renewal interval, each next one
+    /// four times as long.
     public var storeProbeInterval: Duration = .seconds(30)
 
     public init() {}

@@ -28,12 +28,15 @@ struct Tenure: Hashable, Sendable {
     var quietUntil: Instant?
     /// When it last gave the others a chance, or became active.
     var probedAt: Instant
+    /// How long it is unanimous without a lease before it gives them the next one: short at first, in case only this node
+    /// has lost PostgreSQL, longer each time that nobody did better.
+    var probeWait: Int64
     /// Since when a majority has been valid without a gap.
     var majoritySince: Instant?
     /// Since when it has not been active.
     var inactiveSince: Instant?
 
-    init(epoch: Epoch, at now: Instant, leaseUntil: Instant, renewAt: Instant, voters: Int) {
+    init(epoch: Epoch, at now: Instant, leaseUntil: Instant, renewAt: Instant, probeWait: Int64, voters: Int) {
         self.epoch = epoch
         acquiredAt = now
         promisedUntil = Array(repeating: now, count: voters)
@@ -42,6 +45,7 @@ struct Tenure: Hashable, Sendable {
         soloAt = now
         heartbeatAt = now
         probedAt = now
+        self.probeWait = probeWait
         inactiveSince = now
     }
 

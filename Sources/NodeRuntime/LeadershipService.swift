@@ -20,7 +20,13 @@ final class LeadershipService: Sendable {
         var due: Instant?
     }
 
-    private let election: Mutex<Election>
+    private struct State {
+        var election: Election
+        /// Until when this node could act, as of the last step.
+        var activeUntil: Instant?
+    }
+
+    private let election: Mutex<State>
     private let timers = Mutex(Timers())
     private let outstandingLeaseRequests = Atomic(0)
     private let lastLeaseRow = Mutex<LeaseRow?>(nil)
@@ -39,7 +45,7 @@ final class LeadershipService: Sendable {
         performLease: @escaping @Sendable (LeaseRequest, Duration) async -> LeaseOutcome,
         onChange: @escaping @Sendable (LeadershipChange) -> Void
     ) {
-        self.election = Mutex(election)
+        self.election = Mutex(State(election: election))
         self.eventLoop = eventLoop
         self.clock = clock
         self.leaseTimeout = leaseTimeout
@@ -60,18 +66,18 @@ final class LeadershipService: Sendable {
     /// Whether this node may act as leader at this very moment: asked immediately before every act (L2).
     func isActive(_ epoch: Epoch) -> Bool {
         // The clock is read inside the lock: waiting for it must not make the time stale.
-        election.withLock { election in
-            if case .active(let active, _, _) = election.activity(at: clock.now()) { active == epoch } else { false }
+        election.withLock {
+            if case .active(let active, _, _) = $0.election.activity(at: clock.now()) { active == epoch } else { false }
         }
     }
 
     var activity: Activity {
-        election.withLock { $0.activity(at: clock.now()) }
+        election.withLock { $0.election.activity(at: clock.now()) }
     }
 
     /// The leader this node would forward to, and the highest epoch it has seen.
     var view: (leader: NodeID?, state: ClusterView.State, highestEpoch: Epoch) {
-        election.withLock { ($0.leader?.node, $0.state, $0.highestEpoch) }
+        election.withLock { ($0.election.leader?.node, $0.election.state, $0.election.highestEpoch) }
     }
 
     /// Whether PostgreSQL still owes an answer, such as to the release of the lease.
@@ -85,14 +91,22 @@ final class LeadershipService: Sendable {
 
     private func step(_ input: Election.Input) {
         let now = clock.now()
-        let (outputs, due) = election.withLock { election in
-            (election.handle(input, at: now), election.nextDeadline)
+        let (outputs, due, couldActUntil) = election.withLock { state in
+            let outputs = state.election.handle(input, at: now)
+            let before = state.activeUntil
+            if case .active(_, _, let until) = state.election.activity(at: now) {
+                state.activeUntil = until
+            } else {
+                state.activeUntil = nil
+            }
+            return (outputs, state.election.nextDeadline, before)
         }
-        for output in outputs { perform(output) }
+        for output in outputs { perform(output, at: now, couldActUntil: couldActUntil) }
         schedule(due, now: now)
     }
 
-    private func perform(_ output: Election.Output) {
+    /// - Parameter couldActUntil: when the grounds it had before this step ended, if it had any.
+    private func perform(_ output: Election.Output, at now: Instant, couldActUntil: Instant?) {
         switch output {
         case .send(let message, let node):
             send(message, node)
@@ -105,10 +119,16 @@ final class LeadershipService: Sendable {
                 submit(.leaseReply(id: request.id, outcome))
             }
         case .activated(let epoch, let mode):
-            logger.info("Leading", metadata: ["epoch": "\(epoch)", "mode": "\(mode)"])
+            logger.info(
+                "Leading",
+                metadata: ["epoch": "\(epoch)", "mode": "\(mode)", "monotonic.ns": "\(clock.onMachine(now))"])
             onChange(.activated(epoch))
         case .deactivated(let epoch, let reason):
-            logger.warning("Not leading any more", metadata: ["epoch": "\(epoch)", "reason": "\(reason)"])
+            // Found late after a pause of the process: what counts is when it ended.
+            let end = couldActUntil.map { min($0, now) } ?? now
+            logger.warning(
+                "Not leading any more",
+                metadata: ["epoch": "\(epoch)", "reason": "\(reason)", "monotonic.ns": "\(clock.onMachine(end))"])
             onChange(.deactivated(epoch, reason: "\(reason)"))
         case .leaderChanged(let node, let epoch):
             logger.info(

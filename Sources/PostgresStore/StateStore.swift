@@ -60,10 +60,16 @@ package final class StateStore: Sendable {
 
     /// Commits all changes in one transaction, in order, if `leader` still holds the lease with this epoch.
     /// Without changes it only checks that.
+    /// - Parameter turn: for writes of desired state: rises within an epoch with each write, its repetitions apart. One
+    ///   that arrives after a later turn changes nothing: without an answer, a transaction may still be on its way when
+    ///   its writer has given it up. nil: in any order.
     /// - Throws: `.fenced` when not; `.outcomeUnknown` when the connection was lost or the deadline passed while the
     ///   answer was awaited; `.duplicateRequest`; anything else means that nothing was changed.
-    package func write(_ changes: [StateChange], epoch: Epoch, leader: NodeID) async throws(StoreError) {
+    package func write(
+        _ changes: [StateChange], epoch: Epoch, leader: NodeID, turn: Int64? = nil
+    ) async throws(StoreError) {
         var statements: [Statement] = [Self.fence(epoch: epoch, leader: leader)]
+        if let turn { statements.append(Self.takeTurn(turn, epoch: epoch)) }
         for change in changes { statements += try change.statements(epoch: epoch) }
         let transaction = statements
         _ = try await pool.run(within: configuration.operationTimeout) { connection, deadline throws(StoreError) in
@@ -119,7 +125,7 @@ package final class StateStore: Sendable {
         }
     }
 
-    private static func fence(epoch: Epoch, leader: NodeID) -> Statement {
+    static func fence(epoch: Epoch, leader: NodeID) -> Statement {
         Statement("SELECT orchestry_fence($1, $2::bigint)", [.id(leader), .epoch(epoch)])
     }
 }

@@ -58,5 +58,13 @@ public final class ChildProcess: Sendable {
     @discardableResult
     public func ended() async throws -> Int32 { try await onOwnThread { self.wait() } }
 
+    /// Whether it has ended; it stays to be waited for.
+    public var hasEnded: Bool {
+        var information = siginfo_t()
+        let status = waitid(P_PID, id_t(id), &information, WEXITED | WNOHANG | WNOWAIT)
+        // Nothing to wait for: somebody has.
+        return status != 0 || information.si_signo != 0
+    }
+
     public func signal(_ number: Int32) { kill(id, number) }
 }

@@ -3,7 +3,8 @@ import Glibc
 import Synchronization
 
 /// A PostgreSQL server of the test's own: a new cluster in a temporary folder, on the loopback interface and a free
-/// port, trusting everybody there. It ends with the object, and with the test's process, however that ends.
+/// port or in a namespace, trusting everybody there. It ends with the object, and with the test's process, however that
+/// ends.
 public final class PrivatePostgres: Sendable {
     public struct StartError: Error, CustomStringConvertible {
         public var description: String
@@ -16,13 +17,25 @@ public final class PrivatePostgres: Sendable {
         var databases = 0
     }
 
+    /// Where a server lives instead of the loopback interface.
+    public struct Place: Sendable {
+        public var lab: NetworkLab
+        public var member: String
+        public init(_ lab: NetworkLab, _ member: String) {
+            self.lab = lab
+            self.member = member
+        }
+    }
+
+    public let host: String
     public let port: Int
     public static let user = "orchestry"
+    private let place: Place?
+    private let settings: [String]
     private let folder: TemporaryFolder
     private let binaries: String
     private let state = Mutex(State())
-    private let watchdog: ChildProcess
-    private let lifeline: Int32
+    private let watchdog: Watchdog
 
     /// Whether the server's programs are on this machine.
     public static var isInstalled: Bool { findBinaries() != nil }
@@ -41,35 +54,38 @@ public final class PrivatePostgres: Sendable {
     }
 
     /// Makes the cluster and starts the server; takes about two seconds.
-    public init() throws {
+    /// - Parameters:
+    ///   - place: a namespace to run in; nil: the loopback interface.
+    ///   - settings: `name=value`, on top of what suits a test.
+    ///   - primary: whose streaming standby it becomes, by `pg_basebackup`; nil: a server of its own.
+    public init(in place: Place? = nil, settings: [String] = [], standbyOf primary: PrivatePostgres? = nil) throws {
         guard let binaries = Self.findBinaries() else { throw StartError(description: "PostgreSQL is not installed") }
         self.binaries = binaries
+        self.place = place
+        self.settings = settings
         folder = try TemporaryFolder("postgres")
-        port = freePort()
-        // Reads until this process's end of the pipe is closed, on purpose or by its death.
-        var ends: [Int32] = [0, 0]
-        guard pipe(&ends) == 0 else { throw StartError(description: "no pipe") }
-        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-        lifeline = ends[1]
-        watchdog = try ChildProcess(
-            "/bin/sh",
-            [
-                "-c",
-                """
-                read line
-                if server=$(head -n 1 "$1/postmaster.pid"); then
-                    kill -CONT $server
-                    kill -QUIT $server
-                    for turn in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-                        [ -e /proc/$server/exe ] && sleep 0.2
-                    done
-                fi
-                rm -rf "$2"
-                """,
-                "watchdog", folder.appending("data"), folder.path,
-            ], input: ends[0])
-        close(ends[0])
+        host = place.map { $0.lab.address(of: $0.member) } ?? "127.0.0.1"
+        port = place == nil ? freePort() : 5432
+        watchdog = try Watchdog(
+            """
+            if server=$(head -n 1 "$1/postmaster.pid"); then
+                kill -CONT $server
+                kill -QUIT $server
+                for turn in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+                    [ -e /proc/$server/exe ] && sleep 0.2
+                done
+            fi
+            rm -rf "$2"
+            """, [folder.appending("data"), folder.path])
         if getuid() == 0 { try own() }
+        if let primary { try copy(primary) } else { try initialize() }
+        try start()
+    }
+
+    /// The watchdog, which goes next, removes the files.
+    deinit { stop(immediately: true) }
+
+    private func initialize() throws {
         let status = try run(
             "initdb",
             [
@@ -78,19 +94,28 @@ public final class PrivatePostgres: Sendable {
             ]
         ).wait()
         guard status == 0 else { throw StartError(description: "initdb: status \(status)\n\(log)") }
-        try start()
+        guard place != nil else { return }
+        let rules = "host all all samenet trust\nhost replication all samenet trust\n"
+        let path = folder.appending("data/pg_hba.conf")
+        try (String(contentsOfFile: path, encoding: .utf8) + rules).write(
+            toFile: path, atomically: false, encoding: .utf8)
     }
 
-    deinit {
-        close(lifeline)
-        watchdog.wait()
-        state.withLock { $0.server }?.wait()
+    private func copy(_ primary: PrivatePostgres) throws {
+        let status = try run(
+            "pg_basebackup",
+            [
+                "--pgdata", folder.appending("data"), "--dbname", primary.connectionString, "--write-recovery-conf",
+                "--wal-method", "stream", "--checkpoint", "fast", "--no-sync",
+            ]
+        ).wait()
+        guard status == 0 else { throw StartError(description: "pg_basebackup: status \(status)\n\(log)") }
     }
 
     /// A libpq URI.
     /// - Parameter database: one that `makeDatabase` made.
     public func connectionString(database: String = "postgres") -> String {
-        "postgresql://\(Self.user)@127.0.0.1:\(port)/\(database)"
+        "postgresql://\(Self.user)@\(host):\(port)/\(database)"
     }
     public var connectionString: String { connectionString() }
 
@@ -131,9 +156,9 @@ public final class PrivatePostgres: Sendable {
                 "postgres",
                 ["-D", folder.appending("data"), "-p", String(port), "-k", ""]
                     + [
-                        "listen_addresses=127.0.0.1", "fsync=off", "full_page_writes=off", "shared_buffers=16MB",
+                        "listen_addresses=\(host)", "fsync=off", "full_page_writes=off", "shared_buffers=16MB",
                         "max_connections=200", "max_wal_size=256MB", "autovacuum_naptime=5", "log_min_messages=fatal",
-                    ].flatMap { ["-c", $0] })
+                    ].flatMap { ["-c", $0] } + settings.flatMap { ["-c", $0] })
             state.server = server
             return server
         }
@@ -203,14 +228,20 @@ public final class PrivatePostgres: Sendable {
     }
 
     private func run(_ program: String, _ arguments: [String]) throws -> ChildProcess {
-        let path = "\(binaries)/\(program)"
-        let log = folder.appending("log")
-        guard getuid() == 0, let account = Self.account else {
-            return try ChildProcess(path, arguments, output: log)
+        var command = (executable: "\(binaries)/\(program)", arguments: arguments)
+        if getuid() == 0, let account = Self.account {
+            command = (
+                "/usr/bin/setpriv",
+                ["--reuid=\(account.pw_uid)", "--regid=\(account.pw_gid)", "--clear-groups", command.executable]
+                    + command.arguments
+            )
         }
-        return try ChildProcess(
-            "/usr/bin/setpriv",
-            ["--reuid=\(account.pw_uid)", "--regid=\(account.pw_gid)", "--clear-groups", path] + arguments, output: log)
+        if let place {
+            command = place.lab.command(
+                in: place.member, command.executable, command.arguments,
+                environment: ["PATH": "/usr/bin:/bin", "HOME": folder.path])
+        }
+        return try ChildProcess(command.executable, command.arguments, output: folder.appending("log"))
     }
 }
 

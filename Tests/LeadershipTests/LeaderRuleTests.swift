@@ -49,15 +49,32 @@ import Testing
     @Test func `L2 unanimous while PostgreSQL is down, and only with every voter`() {
         var node = ElectionHarness()
         node.win(1)
-        node.runSupported(to: 20_000, by: [nodeA, nodeC], renewing: false)
-        guard case .active(Epoch(1), mode: .unanimous, _) = node.activity(20_000) else {
-            Issue.record("\(node.activity(20_000))")
+        node.runSupported(to: 5_800, by: [nodeA, nodeC], renewing: false)
+        guard case .active(Epoch(1), mode: .unanimous, _) = node.activity(5_800) else {
+            Issue.record("\(node.activity(5_800))")
             return
         }
         #expect(node.log.contains { $0.output == .activated(Epoch(1), .unanimous) && $0.at == 5_390 })
         #expect(!node.log.contains { if case .deactivated = $0.output { true } else { false } })
-        node.runSupported(to: 20_700, by: [nodeA], renewing: false)
-        #expect(!node.activity(20_700).isActive)
+        node.runSupported(to: 6_380, by: [nodeA], renewing: false)
+        #expect(!node.activity(6_380).isActive)
+    }
+
+    @Test func `unanimous without a lease it gives the others a chance soon, and then less and less often`() {
+        var node = ElectionHarness()
+        node.win(1)
+        node.runSupported(to: 70_000, by: [nodeA, nodeC], renewing: false)
+        let beats = node.log.compactMap { entry -> Int? in
+            if case .send(.heartbeat, to: nodeA) = entry.output { entry.at } else { nil }
+        }
+        let silences = zip(beats, beats.dropFirst()).filter { $1 - $0 > 1_000 }
+        #expect(silences.allSatisfy { (1_500...2_200).contains($1 - $0) }, "\(silences)")
+        // The lease counts until 5390. From the end of each silence to the beginning of the next one.
+        let waits = zip([5_390] + silences.map(\.1), silences.map(\.0)).map { $1 - $0 }
+        #expect(waits.count == 4)
+        for (wait, expected) in zip(waits, [1_000, 4_000, 16_000, 30_000]) {
+            #expect((expected - 100...expected + 200).contains(wait), "\(waits)")
+        }
     }
 
     @Test func `a leader without a lease and without all voters falls silent now and then`() {

@@ -91,7 +91,7 @@ private let seconds: Int64 = 1_000_000_000
             cluster.run(for: 10 * milliseconds)
             if !cluster.activity(of: leader).isActive { inactive += 10 * milliseconds }
         }
-        #expect(inactive < 4 * seconds, "it only falls silent now and then, in case others reach PostgreSQL")
+        #expect(inactive < 7 * seconds, "it only falls silent now and then, in case others reach PostgreSQL")
         for node in cluster.voters { cluster.setStoreLink(of: node, .open) }
         cluster.run(for: 4 * seconds)
         #expect(cluster.activeNode == leader)
@@ -105,7 +105,7 @@ private let seconds: Int64 = 1_000_000_000
         var (cluster, leader) = try led()
         cluster.setStoreLink(of: leader, link)
         #expect(
-            cluster.run(for: 42 * seconds) { $0.activeNode.map { $0 != leader } ?? false },
+            cluster.run(for: 10 * seconds) { $0.activeNode.map { $0 != leader } ?? false },
             "\(cluster.trace.suffix(30).joined(separator: "\n"))")
         cluster.run(for: 1 * seconds)
         #expect(cluster.activeNode.flatMap { mode(of: $0, cluster) } == .quorum)

@@ -80,7 +80,12 @@ actor Agent {
     // MARK: What others ask
 
     /// Whether an order of this epoch may be obeyed (L5).
-    func admit(_ order: EpochGate.Order, of epoch: Epoch) -> Bool { gate.admit(order, of: epoch) }
+    func admit(_ order: EpochGate.Order, of epoch: Epoch) -> Bool {
+        guard gate.admit(order, of: epoch) else { return false }
+        // Here, so that the log has them in the order they were admitted.
+        logger.debug("Order obeyed", metadata: ["order": "\(order)", "epoch": "\(epoch)"])
+        return true
+    }
 
     /// The highest epoch seen in any order or container.
     var highestEpoch: Epoch { gate.highest }

@@ -51,6 +51,9 @@ extension LeaderTerm {
 
     /// Under the write lock.
     private func carryOut(_ evaluation: Evaluation, app name: AppName) async {
+        // What PostgreSQL has must not be overwritten unseen; if it can't be asked, it is not written to either.
+        var problem: StoreError?
+        do throws(StoreError) { try await settle() } catch { problem = error }
         guard var application = applications[name], application.status == .running,
             application.replicas == evaluation.current, surroundings.isActive(epoch)
         else { return }
@@ -61,9 +64,10 @@ extension LeaderTerm {
             node: surroundings.me.id, epoch: epoch, time: wall, app: name, fromReplicas: evaluation.current,
             toReplicas: evaluation.wanted, reason: evaluation.reason, triggeredBy: "autoscaler",
             metrics: observed(application).json, explanation: evaluation.explanation)
-        do {
+        do throws(StoreError) {
+            if let problem { throw problem }
             try await surroundings.store.write(
-                [.saveApplication(application)], epoch: epoch, leader: surroundings.me.id)
+                [.saveApplication(application)], epoch: epoch, leader: surroundings.me.id, turn: nextTurn())
         } catch {
             if error.isFenced {
                 surroundings.fenced(epoch)
@@ -95,9 +99,11 @@ extension LeaderTerm {
     func saveUnsaved() async {
         guard !unsaved.isEmpty else { return }
         await writeLock.withLock {
-            let changes = unsaved.sorted().compactMap { applications[$0].map(StateChange.saveApplication) }
             do {
-                try await surroundings.store.write(changes, epoch: epoch, leader: surroundings.me.id)
+                try await settle()
+                let changes = unsaved.sorted().compactMap { applications[$0].map(StateChange.saveApplication) }
+                try await surroundings.store.write(
+                    changes, epoch: epoch, leader: surroundings.me.id, turn: nextTurn())
                 unsaved.removeAll()
             } catch {
                 logger.debug("Replica counts are not stored yet", metadata: ["error": "\(error)"])

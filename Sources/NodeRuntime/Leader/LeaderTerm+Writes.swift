@@ -32,6 +32,7 @@ extension LeaderTerm {
                 return ControlResponse(body: Presentation.steppedDown(surroundings.me.id, epoch: epoch))
             case .simulateMetrics(let name, let metrics): return try await simulate(metrics, app: name)
             default:
+                try await settle()
                 return try await commit(try await planOnce(request), request: request)
             }
         } catch let earlier as EarlierAnswer {
@@ -269,6 +270,9 @@ extension LeaderTerm {
 
     // MARK: Committing
 
+    /// How long a write whose answer does not come is asked about again, while its client waits.
+    private static let commitPatience = Duration.seconds(5)
+
     /// One fenced transaction with the answer in it: whoever sends the same key again gets that answer.
     private func commit(_ plan: Plan, request: ControlRequest) async throws -> ControlResponse? {
         guard surroundings.isActive(epoch) else { return nil }
@@ -279,51 +283,63 @@ extension LeaderTerm {
                     at: surroundings.clock.wall(), fingerprint: RequestFingerprint.of(request.operation))
             ]
         var attempt = 0
+        let turn = nextTurn()
+        let begun = surroundings.clock.now()
         while true {
             attempt += 1
             do {
-                try await surroundings.store.write(changes, epoch: epoch, leader: surroundings.me.id)
+                try await surroundings.store.write(changes, epoch: epoch, leader: surroundings.me.id, turn: turn)
                 break
             } catch {
                 if error.isDuplicateRequest {
-                    // Ours of an earlier attempt, or a client's retry through another node: the stored answer stands.
-                    let earlier = try await earlierAnswer(to: request)
-                    if attempt == 1 { return earlier ?? plan.response }
-                    break
+                    // Ours of an earlier attempt, or the client's own of an earlier time: the answer given then stands,
+                    // and what was done is in PostgreSQL. It need not be what was planned now.
+                    try await settle()
+                    return try await earlierAnswer(to: request) ?? plan.response
                 }
-                guard error.isOutcomeUnknown || error.isRolledBack, attempt < 4 else { throw error }
+                // Whether or not the last attempt did nothing: an earlier one may have, or may still.
+                isInDoubt = true
+                let waited = surroundings.clock.now() - begun
+                guard error.isOutcomeUnknown || error.isRolledBack, attempt < 4, waited < Self.commitPatience else {
+                    throw error
+                }
+                // The next leader finds out, by the same key.
+                guard surroundings.isActive(epoch) else { return nil }
                 logger.warning("A write was not stored, or perhaps; asking again", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: .milliseconds(50 * attempt))  // Cancelled: the next attempt fails by itself.
             }
         }
-        apply(plan)
+        isInDoubt = false
+        if let application = plan.application { take(application, replacing: plan.scaled?.from) }
+        if let name = plan.deleted { drop(name) }
         return plan.response
     }
 
-    private func apply(_ plan: Plan) {
-        if let application = plan.application {
-            applications[application.name] = application
-            reconcile(.applicationChanged(application))
-            if let scaled = plan.scaled, scaled.from != scaled.to {
-                let second = surroundings.clock.wall().wholeSecond
-                surroundings.scaling.with {
-                    $0.noteScaled(application.name, from: scaled.from, to: scaled.to, at: second)
-                }
-            }
+    /// Puts what is durable into effect.
+    /// - Parameter replicas: what it had before, where that counts as scaling.
+    func take(_ application: Application, replacing replicas: Int?) {
+        applications[application.name] = application
+        reconcile(.applicationChanged(application))
+        guard let replicas, replicas != application.replicas else { return }
+        let second = surroundings.clock.wall().wholeSecond
+        surroundings.scaling.with {
+            $0.noteScaled(application.name, from: replicas, to: application.replicas, at: second)
         }
-        if let name = plan.deleted {
-            applications[name] = nil
-            surroundings.scaling.with { $0.forget(name) }
-            forgetMetrics(of: name)
-            reconcile(.applicationDeleted(name))
-        }
+    }
+
+    func drop(_ name: AppName) {
+        applications[name] = nil
+        surroundings.scaling.with { $0.forget(name) }
+        forgetMetrics(of: name)
+        reconcile(.applicationDeleted(name))
     }
 
     /// A rollout missed its deadline: the app goes back to what served before, as a new revision of the same content.
     func revert(_ name: AppName, to revision: Int) async {
         await writeLock.withLock {
-            guard var application = applications[name], application.revision != revision else { return }
             do {
+                try await settle()
+                guard var application = applications[name], application.revision != revision else { return }
                 guard
                     let stored = try await surroundings.store.revisions(of: name).first(where: {
                         $0.revision == revision
@@ -339,12 +355,14 @@ extension LeaderTerm {
                 application.document = stored.document
                 application.revision += 1
                 application.updatedAt = wall
+                isInDoubt = true
                 try await surroundings.store.write(
                     [
                         .saveApplication(application),
                         .saveRevision(
                             name, revision: application.revision, document: stored.document, spec: spec, at: wall),
-                    ], epoch: epoch, leader: surroundings.me.id)
+                    ], epoch: epoch, leader: surroundings.me.id, turn: nextTurn())
+                isInDoubt = false
                 applications[name] = application
                 reconcile(.applicationChanged(application))
             } catch {

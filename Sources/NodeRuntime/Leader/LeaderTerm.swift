@@ -57,6 +57,10 @@ actor LeaderTerm {
     var usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:]
     /// Apps whose replica count changed while PostgreSQL was away.
     var unsaved: Set<AppName> = []
+    /// The turn of the last write of desired state: in PostgreSQL a lower one comes too late. Under the write lock.
+    var turn: Int64 = 0
+    /// What became of a write is not known, so PostgreSQL may hold more than `applications`. Under the write lock.
+    var isInDoubt = false
     private(set) var isLoaded = false
     private var metricAverages = MetricAverages()
 
@@ -237,6 +241,7 @@ actor LeaderTerm {
             do { try await Task.sleep(for: .seconds(1)) } catch { return }
             round += 1
             guard surroundings.isActive(epoch) else { continue }
+            await settleInPassing()
             await saveUnsaved()
             guard round % 10 == 0 else { continue }
             let wall = surroundings.clock.wall()
