@@ -33,6 +33,8 @@ final class Connection: Sendable {
     let remoteHost: String
     /// Uptime nanoseconds of the last bytes that arrived.
     let lastRead = Atomic<UInt64>(0)
+    /// It has been one of its peer's two.
+    let wasAdopted = Atomic<Bool>(false)
     /// Its Hello exchange is over (incoming ones only).
     let isIntroduced = Atomic<Bool>(false)
     /// The peer has said that nothing more comes, since another connection goes on.

@@ -105,7 +105,7 @@ extension ConnectionHandler {
         let limit = shared.configuration.backlogLimit
         let backlog = shared.handler.backlog(of: peer)
         if backlog >= limit {
-            if identity.channel == .control, backlog >= limit * 16 {
+            if identity.channel == .control, backlog >= limit * 64 {
                 return fail(context, .overload, "\(backlog) things it asked for are not done yet")
             }
             if identity.channel == .control, correlation != 0 {

@@ -109,6 +109,7 @@ extension LinkTable {
         link.info = identity.node
         link.canRenew = identity.canRenew
         link.connections[kind] = successor
+        successor.wasAdopted.store(true, ordering: .relaxed)
         link.retiring[kind] = old
         links[id] = link
         superseded.insert(ObjectIdentifier(old))

@@ -185,6 +185,7 @@ final class LinkTable: @unchecked Sendable {  // Its variables are touched on `h
         links[id] = link
         if wasAnnounced { announceLoss(of: id, reason: "replaced by a newer connection") }
         link.connections[identity.channel] = connection
+        connection.wasAdopted.store(true, ordering: .relaxed)
         connection.outbound.open(identity.channel)
         connection.perform(.drain)
         link.isAnnounced = link.connections.count == ChannelKind.allCases.count
@@ -208,12 +209,13 @@ final class LinkTable: @unchecked Sendable {  // Its variables are touched on `h
         let isSuperseded = superseded.remove(ObjectIdentifier(connection)) != nil
         if isSuperseded { return retiringEnded(connection, reason: reason) }
         // By identity of the object, not of the peer: the one that took its place stays.
-        let place = place(of: connection)
-        if let (id, kind) = place { detach(id, kind, reason: reason) }
+        if let (id, kind) = place(of: connection) { detach(id, kind, reason: reason) }
         guard case .dialer(let peer, let kind) = side else { return }
         let key = DialKey(peer: peer, channel: kind)
         // What it was to go on from still stands, or its own end has been seen to.
-        if connection.isRenewal, place == nil { return renewalFailed(key, reason: reason) }
+        if connection.isRenewal, !connection.wasAdopted.load(ordering: .relaxed) {
+            return renewalFailed(key, reason: reason)
+        }
         dialEnded(key, reason: reason)
     }
 

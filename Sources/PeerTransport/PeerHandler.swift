@@ -19,7 +19,7 @@ public protocol PeerHandler: Sendable {
     /// How much of what this peer has caused is not done yet, in pieces of work; asked after each of its messages.
     ///
     /// At `PeerTransportConfiguration.backlogLimit` its bulk connection is not read from until half is done, and its
-    /// requests on control are answered `unavailable`; with sixteen times as much it is disconnected.
+    /// requests on control are answered `unavailable`; with 64 times as much it is disconnected.
     func backlog(of peer: NodeID) -> Int
 }
 

@@ -81,7 +81,7 @@ public struct PeerTransportConfiguration: Sendable {
     /// All incoming connections from one address.
     public var connectionsPerAddress = 512
     /// Pieces of work one peer may cause that are not done (`PeerHandler.backlog`).
-    public var backlogLimit = 1024
+    public var backlogLimit = 256
     /// Election messages and Pings of one connection that are looked at in a second; the fastest profile needs 200.
     public var urgentPerSecond = 2000
 

@@ -51,6 +51,12 @@ struct ForwardingTests {
                 }
                 try await cluster.start(leader)
                 leadership = try await cluster.leadership()
+                // Two of three elect: the next two must know each other.
+                for member in cluster.members {
+                    try await eventuallyTrue("\(member.id) is connected with both", within: .seconds(30)) {
+                        try await cluster.metric("orchestry_peers_connected", of: member).values.first == 2
+                    }
+                }
             }
             // A read that meets the making of a partition can miss the rows that move into it for that moment.
             var missing = keys

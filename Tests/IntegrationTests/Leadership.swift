@@ -39,9 +39,16 @@ extension Cluster {
         guard answer.status == 200 else { throw TestFailure("not registered: \(answer.status) \(answer.text)") }
     }
 
-    func log(of member: Member) -> String {
+    /// - Parameter start: leaves out so many bytes.
+    func log(of member: Member, from start: Int = 0) -> String {
         // Missing before the node has said anything.
-        (try? String(contentsOfFile: member.folder + "/log", encoding: .utf8)) ?? ""
+        let text = (try? String(contentsOfFile: member.folder + "/log", encoding: .utf8)) ?? ""
+        return String(decoding: text.utf8.dropFirst(start), as: UTF8.self)
+    }
+
+    /// How long each log is now: the first election may have had its own ups and downs.
+    var logLengths: [NodeID: Int] {
+        Dictionary(members.map { ($0.id, log(of: $0).utf8.count) }, uniquingKeysWith: { first, _ in first })
     }
 
     func metric(_ name: String, of member: Member) async throws -> [String: Double] {

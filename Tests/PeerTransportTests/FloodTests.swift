@@ -79,7 +79,7 @@ import WireProtocol
         try await Fixture.run { fixture in
             let node = try await fixture.started("node-b") { $0.backlogLimit = 10 }
             let raw = try await connected(to: node)
-            node.recorder.setBacklog(160)
+            node.recorder.setBacklog(640)
             try await raw.control.send(command)
             #expect(try await raw.control.next { $0.errorCode != nil }?.message.errorCode == .overload)
             try await eventually("lost") { node.recorder.reasons(of: peer).count == 1 }

@@ -100,6 +100,31 @@ import WireProtocol
         }
     }
 
+    @Test(arguments: [true, false])
+    func `a peer that restarts after its connections were renewed is connected again`(_ isDialerRestarted: Bool)
+        async throws
+    {
+        try await Fixture.run { fixture in
+            let b = try await fixture.started("node-b", security: fixture.certificate("node-b"), quick)
+            let a = try await fixture.started("node-a", peers: [b], security: fixture.certificate("node-a"), quick)
+            try await eventually("connected") { a.isConnected(to: b) && b.isConnected(to: a) }
+            _ = try fixture.certificate("node-a")
+            try await a.transport.reloadCertificates()
+            try await eventually("renewed") {
+                a.transport.statistics.renewals == 2 && b.transport.statistics.renewals == 2
+            }
+            let port = b.transport.boundPort
+            let (stays, goes) = isDialerRestarted ? (b, a) : (a, b)
+            await goes.transport.shutdown()
+            try await eventually("lost") { stays.recorder.reasons(of: goes.id).count == 1 }
+            _ =
+                try await isDialerRestarted
+                ? fixture.started("node-a", peers: [b], security: fixture.certificate("node-a"))
+                : fixture.started("node-b", security: fixture.certificate("node-b"), port: port)
+            try await eventually("connected again", stays.log.all) { stays.recorder.connections(of: goes.id) == 2 }
+        }
+    }
+
     @Test func `who can't be authenticated by the present authorities does not stay`() async throws {
         try await Fixture.run { fixture in
             let other = CertificateFolder(path: fixture.folder.path + "-other")
