@@ -33,6 +33,13 @@ extension Node {
     /// The configured times, and the rest in proportion to them, so that a fast profile is fast throughout.
     /// - Throws: `ConfigurationError` when they don't fit together.
     static func electionSettings(_ configuration: NodeConfiguration) throws(ConfigurationError) -> LeadershipSettings {
+        // A worker has no part in elections, and nothing else tells it who leads.
+        guard configuration.node.role == .controller else {
+            throw ConfigurationError(problems: [
+                "node.role: this release runs controllers only (one, three or five); workers are in the protocol, not in "
+                    + "the node"
+            ])
+        }
         var settings = LeadershipSettings()
         settings.heartbeatInterval = configuration.heartbeatInterval
         settings.promise = configuration.promise
