@@ -17,7 +17,9 @@ struct TrafficTests {
     ) async throws {
         nonisolated(unsafe) var capture: TrafficCapture?  // Written before the body runs, by the same task.
         do {
-            try await withCluster(label, .init(security: security), beforeStart: { capture = try await TrafficCapture($0) }) {
+            try await withCluster(
+                label, .init(security: security), beforeStart: { capture = try await TrafficCapture($0) }
+            ) {
                 cluster in
                 let value = try await body(cluster)
                 let capture = try #require(capture)
