@@ -9,7 +9,7 @@ struct Migration: Sendable {
         Migration(version: 1, name: "leadership", bytes: PackageResources.v0001_leadership_sql),
         Migration(version: 2, name: "state", bytes: PackageResources.v0002_state_sql),
         Migration(version: 3, name: "promotion", bytes: PackageResources.v0003_promotion_sql),
-        Migration(version: 5, name: "turns", bytes: PackageResources.v0005_turns_sql),
+        Migration(version: 4, name: "turns", bytes: PackageResources.v0004_turns_sql),
     ]
 
     /// The steps an election needs.
