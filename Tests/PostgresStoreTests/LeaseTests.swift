@@ -262,7 +262,7 @@ struct LeaseTests {
         try await fixture.sql(
             """
             ALTER TABLE leader_lease DROP COLUMN timeline, DROP COLUMN not_before, DROP COLUMN epoch_floor;
-            DROP FUNCTION orchestry_timeline; DELETE FROM schema_migrations WHERE version = 3
+            DROP FUNCTION orchestry_timeline; DELETE FROM schema_migrations WHERE version >= 3
             """)
         let connection = fixture.lease(alice)
         defer { connection.shutdown() }

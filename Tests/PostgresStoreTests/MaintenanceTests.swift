@@ -14,14 +14,14 @@ struct MaintenanceTests {
         try await fixture.store.migrate()
         #expect(
             try await fixture.sql("SELECT version, name FROM schema_migrations ORDER BY 1")
-                == "1|leadership\n2|state\n3|promotion")
+                == "1|leadership\n2|state\n3|promotion\n4|turns")
         let tables = try await fixture.sql(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace")
         let names = Set(tables.split(separator: "\n").map(String.init))
         #expect(
             names.isSuperset(of: [
                 "applications", "instances", "events", "metrics", "revisions", "scaling_decisions", "leader_lease",
-                "cluster_nodes", "requests", "settings", "api_tokens", "schema_migrations",
+                "cluster_nodes", "requests", "write_turns", "settings", "api_tokens", "schema_migrations",
             ]))
         let indexes = try await fixture.sql("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'idx_%'")
         #expect(
