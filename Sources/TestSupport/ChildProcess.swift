@@ -13,7 +13,11 @@ public final class ChildProcess: Sendable {
     ///   - executable: an absolute path.
     ///   - input: a descriptor to be its standard input; nil: empty.
     ///   - output: a file that its standard output and error are appended to; nil: discarded.
-    public init(_ executable: String, _ arguments: [String], input: Int32? = nil, output: String? = nil) throws {
+    ///   - ownSession: signals to the test's process group, such as Ctrl-C's, don't reach it.
+    public init(
+        _ executable: String, _ arguments: [String], input: Int32? = nil, output: String? = nil,
+        ownSession: Bool = false
+    ) throws {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -33,7 +37,9 @@ public final class ChildProcess: Sendable {
         var signals = sigset_t()
         sigemptyset(&signals)
         posix_spawnattr_setsigmask(&attributes, &signals)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        // POSIX_SPAWN_SETSID, which glibc's header shows to GNU C only.
+        let newSession: Int32 = 0x80
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | (ownSession ? newSession : 0)))
         var texts: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         texts.append(nil)
         defer { for text in texts { free(text) } }

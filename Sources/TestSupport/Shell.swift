@@ -32,7 +32,8 @@ public final class Watchdog: Sendable {
         for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         lifeline = ends[1]
         defer { close(ends[0]) }
-        process = try ChildProcess("/bin/sh", ["-c", "read line\n" + script, "watchdog"] + arguments, input: ends[0])
+        process = try ChildProcess(
+            "/bin/sh", ["-c", "read line\n" + script, "watchdog"] + arguments, input: ends[0], ownSession: true)
     }
 
     deinit {
