@@ -36,9 +36,16 @@ struct ForwardingTests {
                         group.addTask {
                             // Spread over the moment of the death.
                             try await Task.sleep(for: .milliseconds(index * 5))
-                            let answer = try await cluster.post(
-                                "/apps/web/policy", ["policy": ["maxReplicas": JSONValue(10 + index)]],
-                                to: survivors[index % survivors.count], headers: key(name))
+                            // A machine that is busy with other things may need longer than the node waits: then
+                            // the same request is sent again, as the answer says.
+                            var answer: Cluster.Answer
+                            var attempts = 0
+                            repeat {
+                                answer = try await cluster.post(
+                                    "/apps/web/policy", ["policy": ["maxReplicas": JSONValue(10 + index)]],
+                                    to: survivors[(index + attempts) % survivors.count], headers: key(name))
+                                attempts += 1
+                            } while answer.status == 503 && attempts < 10
                             return (name, answer)
                         }
                     }
@@ -46,9 +53,9 @@ struct ForwardingTests {
                     await cluster.kill(leader.id)
                     return try await group.reduce(into: []) { $0.append($1) }
                 }
-                for (name, answer) in answers {
-                    #expect(answer.status == 200, "\(name): \(answer.status) \(answer.text)")
-                }
+                let refused = answers.filter { $0.1.status != 200 }.map { "\($0.0): \($0.1.status) \($0.1.text)" }
+                // Thrown, so that the logs are shown.
+                guard refused.isEmpty else { throw TestFailure("\(leader.id) was killed; \(refused)") }
                 try await cluster.start(leader)
                 leadership = try await cluster.leadership()
                 // Two of three elect: the next two must know each other.

@@ -117,8 +117,6 @@ struct RotationTests {
             for member in cluster.members {
                 let log = cluster.log(of: member, from: quiet[member.id] ?? 0)
                 #expect(log.split(separator: "\n").count { $0.contains("Certificates taken up") } == 4)
-                let isSteady = !log.contains("Not leading any more")
-                #expect(isSteady, "\(member.id)")
                 let connections = try await cluster.metric("orchestry_peer_connections_total", of: member)
                 let peers = connections.filter { !$0.key.contains("outsider") }
                 #expect(peers.values.allSatisfy { $0 == 1 }, "nobody was disconnected: \(peers)")
