@@ -5,8 +5,8 @@ import Synchronization
 
 /// A few threads, each with a connection of its own, that take jobs from one queue. libpq never runs anywhere else.
 ///
-/// The first worker keeps its connection open while idle, and reconnects by itself: that is how the loss and the return
-/// of PostgreSQL are noticed when nobody asks for anything.
+/// All workers keep their connections open while idle, and reconnect by themselves: so the first job of a new leader
+/// finds a session that is ready, and the loss and the return of PostgreSQL are noticed when nobody asks for anything.
 final class ConnectionPool: Sendable {
     private struct State {
         var queue: [any PoolJob] = []
@@ -19,6 +19,7 @@ final class ConnectionPool: Sendable {
     private let purpose: String
     private let settings: String
     private let logger: Logger
+    private let warmUp: @Sendable (DatabaseConnection, Deadline) -> Void
     private let availabilityChanged: @Sendable (Bool) -> Void
     private let state = Mutex(State())
     private let wake = DispatchSemaphore(value: 0)  // Its own thread waits on it.
@@ -27,10 +28,13 @@ final class ConnectionPool: Sendable {
     /// - Parameters:
     ///   - purpose: what the connections are for, shown in `pg_stat_activity` and in logs.
     ///   - settings: `SET` statements each session begins with.
+    ///   - warmUp: run once on a connection that was opened while there was nothing else to do. It must change nothing,
+    ///     and its failure is of no consequence.
     ///   - availabilityChanged: called from a worker's thread with false when PostgreSQL can't be connected to any more
     ///     (or not from the beginning), and with true when it can be again.
     init(
         _ configuration: StoreConfiguration, size: Int, purpose: String, settings: String, logger: Logger,
+        warmUp: @escaping @Sendable (DatabaseConnection, Deadline) -> Void = { _, _ in },
         availabilityChanged: @escaping @Sendable (Bool) -> Void
     ) {
         self.configuration = configuration
@@ -38,6 +42,7 @@ final class ConnectionPool: Sendable {
         self.purpose = purpose
         self.settings = settings
         self.logger = logger
+        self.warmUp = warmUp
         self.availabilityChanged = availabilityChanged
     }
 
@@ -98,12 +103,11 @@ final class ConnectionPool: Sendable {
 
     private func work(index: Int) {
         var connection: DatabaseConnection?
-        let keepsConnected = index == 0
         var pause = Duration.zero
         while true {
-            let idle: DispatchTimeInterval =
-                keepsConnected ? .milliseconds(connection == nil ? Int(pause.inWholeMilliseconds) : 1000) : .seconds(5)
-            _ = wake.wait(timeout: .now() + idle)
+            // The first worker looks often: it is the one that notices that PostgreSQL is gone.
+            let idle = connection == nil ? Int(pause.inWholeMilliseconds) : index == 0 ? 1000 : 5000
+            _ = wake.wait(timeout: .now() + .milliseconds(idle))
             let (job, isClosed) = state.withLock { state in
                 (state.queue.isEmpty ? nil : state.queue.removeFirst(), state.isClosed)
             }
@@ -112,14 +116,18 @@ final class ConnectionPool: Sendable {
                 if connection?.isBroken == true { connection = nil }
             } else if isClosed {
                 return
-            } else if keepsConnected {
+            } else {
                 let deadline = ContinuousClock.now.advanced(by: configuration.operationTimeout)
-                // The failure has been logged and reported; the next attempt follows after the pause.
-                _ = try? connect(&connection, deadline: deadline)
-            } else if connection?.isAlive() == false {
-                connection = nil
+                let previous = connection
+                // A failure has been logged and reported; the next attempt follows after the pause.
+                if let opened = try? connect(&connection, deadline: deadline), opened !== previous {
+                    warmUp(opened, deadline)
+                    if opened.isBroken { connection = nil }
+                }
             }
-            pause = connection == nil ? min(max(pause * 2, .milliseconds(100)), .seconds(1)) : .zero
+            // The others follow the first at a distance: a PostgreSQL that refuses is not asked by all at once.
+            let longest = Duration.seconds(index == 0 ? 1 : 5)
+            pause = connection == nil ? min(max(pause * 2, .milliseconds(100)), longest) : .zero
         }
     }
 

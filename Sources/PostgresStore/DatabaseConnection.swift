@@ -138,7 +138,18 @@ final class DatabaseConnection {
     /// - Throws: `.outcomeUnknown` when the connection was lost or the deadline passed after it was sent; anything else
     ///   means that nothing was changed.
     func transaction(_ statements: [Statement], deadline: Deadline) throws(StoreError) -> [[Row]] {
-        let all = [Statement("BEGIN")] + statements + [Statement("COMMIT")]
+        try transaction(statements, ending: "COMMIT", deadline: deadline)
+    }
+
+    /// As `transaction`, but nothing of it stays.
+    func rehearse(_ statements: [Statement], deadline: Deadline) throws(StoreError) {
+        _ = try transaction(statements, ending: "ROLLBACK", deadline: deadline)
+    }
+
+    private func transaction(
+        _ statements: [Statement], ending: String, deadline: Deadline
+    ) throws(StoreError) -> [[Row]] {
+        let all = [Statement("BEGIN")] + statements + [Statement(ending)]
         guard PQenterPipelineMode(handle) == 1 else { throw failure() }
         for statement in all where !send(statement) { throw failure() }
         // Up to here the server has seen no COMMIT that it could act on: it acts on what a sync point ends.

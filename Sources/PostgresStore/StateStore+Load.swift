@@ -60,23 +60,28 @@ extension StateStore {
             let found = try results[0][0].int(0)
             if found > known { throw .schemaTooNew(found: found, known: known) }
             if found < known { return nil }
-            var state = DesiredState(applications: [], instances: [], nodes: [], scalings: [])
-            for row in results[1] { state.applications.append(try Self.application(row)) }
-            for row in results[2] { state.instances.append(try Self.instance(row)) }
-            for row in results[3] { state.nodes.append(try Self.node(row)) }
-            for row in results[4] {
-                state.scalings.append(
-                    DesiredState.PastScaling(
-                        app: AppName(unchecked: try row.text(0)), time: try row.time(1),
-                        fromReplicas: try row.int(2), toReplicas: try row.int(3)))
-            }
-            return state
+            return try Self.desiredState(Array(results.dropFirst()))
         }
     }
 
-    private static let schemaVersion = Statement("SELECT COALESCE(max(version), 0) FROM schema_migrations")
+    /// - Parameter results: of all apps, instances, nodes and past scalings.
+    static func desiredState(_ results: [[Row]]) throws(StoreError) -> DesiredState {
+        var state = DesiredState(applications: [], instances: [], nodes: [], scalings: [])
+        for row in results[0] { state.applications.append(try application(row)) }
+        for row in results[1] { state.instances.append(try instance(row)) }
+        for row in results[2] { state.nodes.append(try node(row)) }
+        for row in results[3] {
+            state.scalings.append(
+                DesiredState.PastScaling(
+                    app: AppName(unchecked: try row.text(0)), time: try row.time(1),
+                    fromReplicas: try row.int(2), toReplicas: try row.int(3)))
+        }
+        return state
+    }
 
-    private static let pastScalings = Statement(
+    static let schemaVersion = Statement("SELECT COALESCE(max(version), 0) FROM schema_migrations")
+
+    static let pastScalings = Statement(
         """
         SELECT app_name, \(SQL.milliseconds("timestamp")), from_replicas, to_replicas
         FROM applications CROSS JOIN LATERAL (

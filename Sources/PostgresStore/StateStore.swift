@@ -26,6 +26,7 @@ package final class StateStore: Sendable {
     ) {
         self.configuration = configuration
         self.migrations = migrations
+        let known = migrations.map(\.version).max() ?? 0
         pool = ConnectionPool(
             configuration, size: configuration.poolSize, purpose: "store",
             settings: """
@@ -35,7 +36,8 @@ package final class StateStore: Sendable {
                 SET idle_in_transaction_session_timeout = \(Int64(configuration.idleInTransactionTimeout.inMilliseconds));
                 SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
                 """,
-            logger: logger, availabilityChanged: availabilityChanged)
+            logger: logger, warmUp: { Self.warmUp($0, schema: known, deadline: $1) },
+            availabilityChanged: availabilityChanged)
         pool.start()
     }
 

@@ -56,6 +56,30 @@ struct LoadTests {
         }
     }
 
+    @Test func `sessions are ready before they are needed, and their rehearsal leaves nothing`() async throws {
+        let fixture = try await Fixture()
+        // The next node's, on a database that has its tables: all sessions open with nothing to do, so all rehearse.
+        let configuration = StoreConfiguration(connectionString: fixture.connectionString, applicationName: "second")
+        let second = StateStore(configuration: configuration, logger: quiet)
+        defer { second.shutdown() }
+        let idle = """
+            SELECT count(*) = \(configuration.poolSize) FROM pg_stat_activity
+            WHERE application_name = 'second store' AND state = 'idle' AND query = 'ROLLBACK'
+            """
+        let deadline = ContinuousClock.now + .seconds(30)
+        while try await fixture.sql(idle) != "t" {
+            try #require(ContinuousClock.now < deadline, "the sessions did not rehearse")
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        for table in ["applications", "revisions", "events", "requests"] {
+            #expect(try await fixture.sql("SELECT count(*) FROM \(table)") == "0", "\(table) has rows of the rehearsal")
+        }
+        // Nor does it hold on to anything that a leader needs.
+        let epoch = try await fixture.lead(alice)
+        try await fixture.store.write([.saveApplication(application())], epoch: epoch, leader: alice, turn: 1)
+        #expect(try await second.applications().count == 1)
+    }
+
     private func clock(_ fixture: Fixture) async throws -> WallTime {
         let text = try await fixture.sql("SELECT (extract(epoch FROM NOW()) * 1000)::bigint")
         return WallTime(milliseconds: try #require(Int64(text)))

@@ -10,6 +10,7 @@ extension LeaderTerm {
     /// - Returns: nil when this node does not lead (any more): the caller finds the next leader and asks there, with the
     ///   same idempotency key.
     func perform(_ request: ControlRequest) async -> ControlResponse? {
+        await untilLoaded()
         guard isLoaded, surroundings.isActive(epoch) else { return nil }
         guard request.operation.isWrite else { return await read(request.operation) }
         return await writeLock.withLock { await self.write(request) }

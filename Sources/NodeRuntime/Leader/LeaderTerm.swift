@@ -62,6 +62,7 @@ actor LeaderTerm {
     /// What became of a write is not known, so PostgreSQL may hold more than `applications`. Under the write lock.
     var isInDoubt = false
     private(set) var isLoaded = false
+    private let loadedOrOver = ChangeSignal()
     private var metricAverages = MetricAverages()
 
     private let waiting = Atomic(0)
@@ -99,7 +100,9 @@ actor LeaderTerm {
 
     /// Runs until cancelled.
     func run() async {
+        defer { loadedOrOver.notify() }
         guard await load() else { return }
+        loadedOrOver.notify()
         await withDiscardingTaskGroup { group in
             group.addTask { await self.writer.run() }
             group.addTask { await self.tick() }
@@ -123,6 +126,12 @@ actor LeaderTerm {
     }
 
     // MARK: Loading
+
+    /// Clients' requests come before the state is read. Waits for that as long as a forwarded one may.
+    func untilLoaded() async {
+        guard !isLoaded else { return }
+        await loadedOrOver.wait(after: 0, atMost: .seconds(1))
+    }
 
     /// Reads the desired state, trying until it works or the term ends.
     private func load() async -> Bool {

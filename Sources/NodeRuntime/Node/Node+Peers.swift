@@ -157,18 +157,36 @@ extension Node {
 
     // MARK: Requests
 
-    /// - Throws: `PeerError` when the leader can't be reached, says it does not lead, or does not answer in time.
+    /// - Throws: `PeerError` when the leader can't be reached, says it does not lead, or does not answer in time;
+    ///   `ForwardingError.superseded` as soon as this node knows of another leader: an old one that is frozen may hold on
+    ///   to its connections for long, and the same request can go to the new one under its idempotency key.
     func forward(_ request: ControlRequest, to leader: NodeID) async throws -> ControlResponse {
         // Long enough for a slow database, short enough that a frozen leader costs one attempt and not the request.
         let patience = Duration.seconds(request.operation.isWrite ? 2 : 5)
-        let reply = try await transport.request(
-            .forwardRequest(request, deadlineMilliseconds: UInt64(patience.inMilliseconds)), to: leader,
-            timeout: patience)
-        guard case .forwardResponse(let response) = reply else { throw ForwardingError.notLeader }
-        return response
+        let transport = transport
+        return try await withThrowingTaskGroup(of: ControlResponse?.self) { group in
+            group.addTask {
+                let reply = try await transport.request(
+                    .forwardRequest(request, deadlineMilliseconds: UInt64(patience.inMilliseconds)), to: leader,
+                    timeout: patience)
+                guard case .forwardResponse(let response) = reply else { throw ForwardingError.notLeader }
+                return response
+            }
+            group.addTask {
+                while !Task.isCancelled {
+                    let seen = self.leaderChanges.count
+                    if let other = self.leader, other != leader { throw ForwardingError.superseded }
+                    await self.leaderChanges.wait(after: seen, atMost: patience)
+                }
+                return nil
+            }
+            defer { group.cancelAll() }
+            for try await case .some(let response) in group { return response }
+            throw ForwardingError.superseded
+        }
     }
 
-    enum ForwardingError: Error { case notLeader }
+    enum ForwardingError: Error { case notLeader, superseded }
 
     func answer(_ request: ControlRequest, from peer: NodeID, correlation: UInt64) async {
         if let response = await currentTerm?.perform(request) {

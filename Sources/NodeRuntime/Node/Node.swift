@@ -57,6 +57,8 @@ package final class Node: Service {
         var droppedSamples: UInt64 = 0
     }
     let state = Mutex(State())
+    /// Another leader, or a term of this node's.
+    let leaderChanges = ChangeSignal()
 
     init(configuration: NodeConfiguration, logger: Logger, reference: NodeReference) throws {
         let electionSettings = try Self.electionSettings(configuration)
@@ -237,6 +239,7 @@ package final class Node: Service {
         case .leader(let node, let epoch):
             state.withLock { $0.leader = node }
             if node != id { endTerm(olderThan: epoch) }
+            leaderChanges.notify()
             flusher.wake()
             // A new leader may not be ready to listen at once: an inventory that came too early is said again.
             pool.add {
@@ -258,6 +261,7 @@ package final class Node: Service {
             return term
         }
         guard term != nil else { return }
+        leaderChanges.notify()
         record(.leaderElected, nil, "\(id) leads with epoch \(epoch)", ["epoch": .int(Int64(epoch.rawValue))])
         flusher.wake()
     }

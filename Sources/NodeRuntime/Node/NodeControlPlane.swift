@@ -21,14 +21,15 @@ struct NodeControlPlane: ControlPlane {
         let patience = request.operation.isWrite ? leaderWait : min(leaderWait, .seconds(1))
         var lastProblem: String?
         while true {
+            let seen = node.leaderChanges.count
             switch await attempt(request) {
             case .answer(let response): return response
             case .noLeader: break
             case .failed(let reason): lastProblem = reason
             }
             if Task.isCancelled || ContinuousClock.now - started >= patience { break }
-            // Elections take a few milliseconds at best: asking again costs nothing.
-            try? await Task.sleep(for: .milliseconds(5))  // Cancelled: looked at above, one attempt later.
+            // Who leads is known a moment before that node is ready, and nothing tells when it is.
+            await node.leaderChanges.wait(after: seen, atMost: .milliseconds(5))
         }
         if !request.operation.isWrite, let stored = await node.readFromStore(request.operation) { return stored }
         return ControlResponse(
