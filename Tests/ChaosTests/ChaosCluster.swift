@@ -202,12 +202,14 @@ final class ChaosCluster: Sendable {
     @discardableResult
     func kill(_ name: String) async throws -> Int64 {
         let now = signal(name, SIGKILL)
+        // Once the signal is delivered no thread of it runs a further instruction of its program: from here on it can't
+        // act. When its end is *noticed* says more about how busy the machine is.
+        state.withLock { $0.ends[name, default: []].append(machineNanoseconds()) }
         if let process = state.withLock({ $0.running.removeValue(forKey: name) }) {
             try await process.ended()
             // libfaketime's, where it was loaded.
             for kind in ["faketime_shm", "sem.faketime_sem"] { unlink("/dev/shm/\(kind)_\(process.id)") }
         }
-        state.withLock { $0.ends[name, default: []].append(machineNanoseconds()) }
         return now
     }
 
