@@ -9,15 +9,19 @@ package struct ContainerOptions {
     var imageUser: String
     /// A fixed address on the network, where the spec wants to know it beforehand; nil: the engine chooses.
     var address: String?
+    /// Opened; never in a label, a message or an argument.
+    var secrets: [SecretName: String]
 
     package init(
-        assignment: Assignment, epoch: Epoch, configuration: EngineConfiguration, imageUser: String, address: String?
+        assignment: Assignment, epoch: Epoch, configuration: EngineConfiguration, imageUser: String, address: String?,
+        secrets: [SecretName: String] = [:]
     ) {
         self.assignment = assignment
         self.epoch = epoch
         self.configuration = configuration
         self.imageUser = imageUser
         self.address = address
+        self.secrets = secrets
     }
 
     /// The engine keeps names unique, which makes two containers for one instance impossible.
@@ -64,6 +68,7 @@ package struct ContainerOptions {
             switch variable.source {
             case .value(let value): "\(variable.name)=\(value)"
             case .sdk(let key): sdkValue(key).map { "\(variable.name)=\($0)" }
+            case .secret(let name): secrets[name].map { "\(variable.name)=\($0)" }
             }
         }
     }

@@ -100,6 +100,9 @@ extension ConfigurationKey {
             "engine.cpu_millicores", .integer, default: "0", "CPU that instances may reserve; 0: what the engine has."),
         .init(
             "engine.memory_bytes", .integer, default: "0", "Memory that instances may reserve; 0: what the engine has."),
+        .init(
+            "secrets.key_file", .string, default: "",
+            "File with the keys that seal secrets, the same on every node; `orchestry secret key` makes one."),
         .init("proxy.enabled", .boolean, default: "true", "Run nginx on this node."),
         .init("proxy.binary", .string, default: "nginx", "The nginx program."),
         .init("proxy.host", .string, default: "127.0.0.1", "Address nginx listens on for the apps."),

@@ -1,4 +1,5 @@
 import OrchestryModel
+import SecretSealing
 
 /// A node's whole configuration, checked.
 package struct NodeConfiguration: Sendable {
@@ -41,6 +42,8 @@ package struct NodeConfiguration: Sendable {
     /// nil: what the engine reports.
     package var cpuMillicores: Int?
     package var memoryBytes: Int64?
+    /// nil: this node can neither take nor open secrets.
+    package var secretKeys: SecretKeys?
     package var proxyEnabled: Bool
     package var proxyBinary: String
     package var proxyHost: String
@@ -119,6 +122,14 @@ package struct NodeConfiguration: Sendable {
         if leaseTTL < renewInterval * 2 || leaseTTL < promise * 2 {
             reader.problems.append(
                 "leadership.lease_ttl must be at least 2 × leadership.renew_interval and 2 × leadership.promise")
+        }
+        let keyFile = reader.text("secrets.key_file")
+        if !keyFile.isEmpty, let cluster {
+            do {
+                secretKeys = try SecretKeyFile.load(keyFile, cluster: cluster)
+            } catch {
+                reader.problems.append("secrets.key_file: \(error)")
+            }
         }
         guard let id, let cluster else { return nil }
         self.cluster = cluster

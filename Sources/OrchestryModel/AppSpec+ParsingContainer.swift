@@ -2,7 +2,7 @@
 extension DocumentReader {
     private static let specKeys = [
         "type", "image", "ports", "resources", "environment", "env", "command", "args", "workingDir", "pullPolicy",
-        "security", "routing", "termination", "rollout", "volumes",
+        "imagePullSecret", "security", "routing", "termination", "rollout", "volumes",
     ]
     private static let specHints = [
         "scaling": "it belongs beside spec, at the document's root",
@@ -11,6 +11,7 @@ extension DocumentReader {
         "labels": "it belongs into metadata", "name": "it belongs into metadata",
         "replicas": "write scaling.minReplicas and scaling.maxReplicas",
         "imagePullPolicy": "did you mean pullPolicy?", "securityContext": "did you mean security?",
+        "imagePullSecrets": "write imagePullSecret: NAME, a secret with `user:password` (orchestry secret set NAME)",
         "workingDirectory": "did you mean workingDir?", "arguments": "did you mean args?",
     ]
 
@@ -32,6 +33,7 @@ extension DocumentReader {
             pullPolicy: choice(
                 spec, "pullPolicy", [("IfNotPresent", .ifNotPresent), ("Always", .always), ("Never", .never)])
                 ?? .ifNotPresent,
+            imagePullSecret: secretName(spec, "imagePullSecret"),
             command: words(spec, "command"), arguments: words(spec, "args"),
             workingDirectory: text(spec, "workingDir", atMost: 4096, "an absolute path") { $0.hasPrefix("/") },
             environment: environment(spec), ports: ports(spec, kind: kind), resources: resources(spec),
@@ -93,10 +95,15 @@ extension DocumentReader {
             report("spec.env", "must not be given beside environment, which means the same")
         }
         let key = spec["environment"] != nil ? "environment" : "env"
+        let hints = [
+            "valueFrom": "write source: secret and key: NAME, or source: sdk",
+            "secret": "write source: secret and key: NAME",
+        ]
         var variables: [AppSpec.EnvironmentVariable] = []
         var names: Set<String> = []
         for (path, value) in list(spec, key, atMost: 512, of: "{name, value}") ?? [] {
-            guard let entry = object(value, at: path, keys: ["name", "value", "source", "key"]) else {
+            guard let entry = object(value, at: path, keys: ["name", "value", "source", "key"], hints: hints)
+            else {
                 if value == .null { report(path, "must be an object with name and value") }
                 continue
             }
@@ -109,7 +116,21 @@ extension DocumentReader {
             if !names.insert(name).inserted { report("\(path).name", "must not repeat a name, got \"\(name)\" twice") }
             if let source { variables.append(AppSpec.EnvironmentVariable(name: name, source: source)) }
         }
+        let secrets = Set(
+            variables.compactMap { variable in
+                if case .secret(let name) = variable.source { name } else { nil }
+            })
+        if secrets.count > SealedSecret.maximumPerApp {
+            report(
+                "spec.\(key)",
+                "must name at most \(SealedSecret.maximumPerApp) different secrets, got \(secrets.count)")
+        }
         return variables
+    }
+
+    private mutating func secretName(_ object: Object, _ key: String) -> SecretName? {
+        text(object, key, atMost: 63, "a secret's name (letters, digits, '.', '_', '-')", SecretName.isValid)
+            .map(SecretName.init(unchecked:))
     }
 
     private mutating func variableSource(_ entry: Object) -> AppSpec.EnvironmentVariable.Source? {
@@ -126,10 +147,11 @@ extension DocumentReader {
         }
         switch kind {
         case .secret:
-            report(
-                entry.path(of: "source"),
-                "secret is not available yet: pass the value, or read it from where your app keeps secrets")
-            return nil
+            if entry["value"] != nil { report(entry.path(of: "value"), "must not be given with source secret") }
+            if entry["key"] == nil {
+                report(entry.path(of: "key"), "is required with source secret: a name from `orchestry secret list`")
+            }
+            return secretName(entry, "key").map { .secret($0) }
         case .sdk:
             if entry["value"] != nil { report(entry.path(of: "value"), "must not be given with source sdk") }
             let keys = AppSpec.EnvironmentVariable.sdkKeys
@@ -138,7 +160,7 @@ extension DocumentReader {
             }
             return choice(entry, "key", keys.map { ($0, $0) }).map { .sdk($0) }
         case .value:
-            if entry["key"] != nil { report(entry.path(of: "key"), "is only for source sdk") }
+            if entry["key"] != nil { report(entry.path(of: "key"), "is only for source sdk or secret") }
             // Null and absent both mean the empty value, as in a shell's `A=`.
             guard let value = entry["value"] else { return .value("") }
             let path = entry.path(of: "value")

@@ -11,6 +11,8 @@ public struct AppSpec: Hashable, Sendable, Codable {
     /// An image reference as the engine takes it: `repository[:tag][@sha256:…]`.
     public var image: String
     public var pullPolicy: PullPolicy
+    /// The secret with the registry's user and password; nil: the image is pulled without.
+    public var imagePullSecret: SecretName?
     /// Overrides the image's entry point; nil keeps it.
     public var command: [String]?
     /// Overrides the image's default arguments; nil keeps them.
@@ -29,8 +31,9 @@ public struct AppSpec: Hashable, Sendable, Codable {
 
     public init(
         name: AppName, labels: [String: String] = [:], kind: Kind = .http, image: String,
-        pullPolicy: PullPolicy = .ifNotPresent, command: [String]? = nil, arguments: [String]? = nil,
-        workingDirectory: String? = nil, environment: [EnvironmentVariable] = [], ports: [Port],
+        pullPolicy: PullPolicy = .ifNotPresent, imagePullSecret: SecretName? = nil, command: [String]? = nil,
+        arguments: [String]? = nil, workingDirectory: String? = nil, environment: [EnvironmentVariable] = [],
+        ports: [Port],
         resources: Resources = Resources(), security: Security = Security(), routing: Routing? = nil,
         termination: Termination = Termination(), rollout: RolloutPolicy = RolloutPolicy(),
         health: HealthCheck? = nil, scaling: ScalingPolicy = ScalingPolicy()
@@ -40,6 +43,7 @@ public struct AppSpec: Hashable, Sendable, Codable {
         self.kind = kind
         self.image = image
         self.pullPolicy = pullPolicy
+        self.imagePullSecret = imagePullSecret
         self.command = command
         self.arguments = arguments
         self.workingDirectory = workingDirectory
@@ -64,6 +68,8 @@ extension AppSpec {
             case value(String)
             /// Filled in when the container is made: `instance.ip`, `instance.port`, `app.name`, `app.replicas`.
             case sdk(String)
+            /// The value of a secret, filled in on the instance's node.
+            case secret(SecretName)
         }
         public var name: String
         public var source: Source

@@ -16,6 +16,8 @@ package struct DesiredState: Sendable {
     package var nodes: [StoredNode]
     /// Oldest first, per app the last `StateStore.rememberedScalings` of the last hour.
     package var scalings: [PastScaling]
+    /// The newest version of each, by name.
+    package var secrets: [SecretSummary]
 }
 
 extension StateStore {
@@ -46,7 +48,10 @@ extension StateStore {
             let results: [[Row]]
             do throws(StoreError) {
                 results = try connection.transaction(
-                    [Self.schemaVersion, Self.allApplications, Self.allInstances, Self.allNodes, Self.pastScalings],
+                    [
+                        Self.schemaVersion, Self.allApplications, Self.allInstances, Self.allNodes, Self.pastScalings,
+                        Self.allSecrets,
+                    ],
                     deadline: deadline)
             } catch .query(sqlState: let state, message: let message) where state != "42P01" {
                 // Another release's tables may lack what is asked for here: then its version is the answer.
@@ -60,7 +65,7 @@ extension StateStore {
             let found = try results[0][0].int(0)
             if found > known { throw .schemaTooNew(found: found, known: known) }
             if found < known { return nil }
-            var state = DesiredState(applications: [], instances: [], nodes: [], scalings: [])
+            var state = DesiredState(applications: [], instances: [], nodes: [], scalings: [], secrets: [])
             for row in results[1] { state.applications.append(try Self.application(row)) }
             for row in results[2] { state.instances.append(try Self.instance(row)) }
             for row in results[3] { state.nodes.append(try Self.node(row)) }
@@ -70,6 +75,7 @@ extension StateStore {
                         app: AppName(unchecked: try row.text(0)), time: try row.time(1),
                         fromReplicas: try row.int(2), toReplicas: try row.int(3)))
             }
+            for row in results[5] { state.secrets.append(try Self.secret(row)) }
             return state
         }
     }

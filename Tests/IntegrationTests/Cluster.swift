@@ -4,6 +4,7 @@ import Foundation
 import NIOCore
 import NIOHTTP1
 import OrchestryModel
+import SecretSealing
 import TestSupport
 
 /// Three real nodes on loopback with a private PostgreSQL, the machine's container engine and an nginx each.
@@ -92,6 +93,7 @@ final class Cluster: Sendable {
         }
         let certificates = CertificateFolder(path: folderPath + "/certs")
         try certificates.initialize()
+        _ = try SecretKeyFile.addKey(to: folderPath + "/secrets.key")
         database = try postgres.makeDatabase()
         for member in members {
             let name = member.id.rawValue
@@ -141,6 +143,7 @@ final class Cluster: Sendable {
             api: {\((["host: 127.0.0.1", "port: \(member.apiPort)"] + options.apiSettings).joined(separator: ", "))}
             postgres: {url: "\(database)"}
             proxy: {enabled: \(options.proxy), host: 127.0.0.1, port: \(member.proxyPort)}
+            secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
             """
     }
@@ -210,6 +213,10 @@ final class Cluster: Sendable {
         _ path: String, _ body: JSONValue? = nil, to member: Member, headers: [(String, String)] = []
     ) async throws -> Answer {
         try await send(.POST, "http://127.0.0.1:\(member.apiPort)\(path)", body: body, headers: headers)
+    }
+
+    func put(_ path: String, _ body: JSONValue, to member: Member) async throws -> Answer {
+        try await send(.PUT, "http://127.0.0.1:\(member.apiPort)\(path)", body: body)
     }
 
     func delete(_ path: String, from member: Member) async throws -> Answer {

@@ -64,8 +64,23 @@ struct AppSpecViolationTests {
         Row("spec.environment", [["name": "A", "value": 1.5]], "quotes", at: "spec.environment[0].value"),
         Row("spec.environment", [["name": "A", "value": "x\u{0}"]], "without NUL", at: "spec.environment[0].value"),
         Row(
-            "spec.environment", [["name": "A", "source": "secret", "key": "db"]], "secret is not available yet",
-            at: "spec.environment[0].source"),
+            "spec.environment", [["name": "A", "source": "secret"]], "is required with source secret",
+            at: "spec.environment[0].key"),
+        Row(
+            "spec.environment", [["name": "A", "source": "secret", "key": "a b"]], "must be a secret's name",
+            at: "spec.environment[0].key"),
+        Row(
+            "spec.environment", [["name": "A", "source": "secret", "key": "db", "value": "x"]],
+            "must not be given with source secret", at: "spec.environment[0].value"),
+        Row(
+            "spec.environment", [["name": "A", "valueFrom": ["secretKeyRef": ["name": "db"]]]],
+            "write source: secret and key: NAME", at: "spec.environment[0].valueFrom"),
+        Row(
+            "spec.environment",
+            .array((0...16).map { ["name": .string("A\($0)"), "source": "secret", "key": .string("s\($0)")] }),
+            "at most 16 different secrets, got 17"),
+        Row("spec.imagePullSecret", "-x", "must be a secret's name"),
+        Row("spec.imagePullSecrets", [["name": "x"]], "write imagePullSecret: NAME"),
         Row(
             "spec.environment", [["name": "A", "source": "sdk"]], "is required with source sdk: instance.ip",
             at: "spec.environment[0].key"),

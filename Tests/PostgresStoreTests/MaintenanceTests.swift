@@ -14,7 +14,7 @@ struct MaintenanceTests {
         try await fixture.store.migrate()
         #expect(
             try await fixture.sql("SELECT version, name FROM schema_migrations ORDER BY 1")
-                == "1|leadership\n2|state\n3|promotion\n4|turns")
+                == "1|leadership\n2|state\n3|promotion\n4|turns\n5|secrets")
         let tables = try await fixture.sql(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace")
         let names = Set(tables.split(separator: "\n").map(String.init))

@@ -3,6 +3,7 @@ import HealthProbes
 import Logging
 import OrchestryModel
 import Scheduling
+import SecretSealing
 
 /// Carrying out what an instance's lifecycle asks for. Each engine action has exactly one answer, which comes back as an
 /// input.
@@ -60,10 +61,11 @@ extension Agent {
     }
 
     private func startContainer(of assignment: Assignment, epoch: Epoch) -> Job {
-        let engine = engine
+        let (engine, keys) = (engine, secretKeys)
         return { [weak self] in
             do {
-                let container = try await engine.start(assignment, epoch: epoch)
+                let container = try await engine.start(
+                    assignment, epoch: epoch, secrets: try assignment.openSecrets(with: keys))
                 await self?.noteProbeEndpoint(container.probeEndpoint, of: assignment.instance)
                 self?.submit(
                     .lifecycle(
@@ -127,5 +129,19 @@ extension Agent {
             if wait > .zero { try? await Task.sleep(for: wait) }  // Cancelled: the node stops.
             self?.submit(.lifecycle(instance, .tick))
         }
+    }
+}
+
+extension Assignment {
+    /// The values its environment names. In memory no longer than a start takes.
+    func openSecrets(with keys: SecretKeys?) throws(SecretSealingError) -> [SecretName: String] {
+        var values: [SecretName: String] = [:]
+        for name in spec.environmentSecrets {
+            // What is missing, the engine's answer names.
+            guard let sealed = secrets.first(where: { $0.name == name }) else { continue }
+            guard let keys else { throw .notConfigured }
+            values[name] = try keys.open(sealed)
+        }
+        return values
     }
 }

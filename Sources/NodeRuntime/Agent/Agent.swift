@@ -4,6 +4,7 @@ import Leadership
 import Logging
 import OrchestryModel
 import Scheduling
+import SecretSealing
 
 /// Keeps this node's instances running: drives one `InstanceLifecycle` per instance, carries out its actions on the
 /// container engine, and reports what it sees. Works on without a leader and without PostgreSQL.
@@ -36,6 +37,7 @@ actor Agent {
     let node: NodeID
     let engine: DockerEngine
     let prober: HealthProber
+    let secretKeys: SecretKeys?
     let clock: NodeClock
     let logger: Logger
     let onStatus: @Sendable (InstanceStatus) -> Void
@@ -57,7 +59,7 @@ actor Agent {
     private let configuredCapacity: (millicores: Int?, memoryBytes: Int64?)
 
     init(
-        node: NodeID, engine: DockerEngine, prober: HealthProber, clock: NodeClock,
+        node: NodeID, engine: DockerEngine, prober: HealthProber, secretKeys: SecretKeys?, clock: NodeClock,
         capacity: (millicores: Int?, memoryBytes: Int64?), logger: Logger,
         onStatus: @escaping @Sendable (InstanceStatus) -> Void,
         onEvent: @escaping @Sendable (EventKind, AppName?, String, JSONValue) -> Void,
@@ -66,6 +68,7 @@ actor Agent {
         self.node = node
         self.engine = engine
         self.prober = prober
+        self.secretKeys = secretKeys
         self.clock = clock
         self.configuredCapacity = capacity
         self.logger = logger

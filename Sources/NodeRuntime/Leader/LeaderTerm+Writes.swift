@@ -16,11 +16,16 @@ extension LeaderTerm {
     }
 
     /// What a write does once it is durable.
-    private struct Plan {
+    struct Plan {
         var response: ControlResponse
         var changes: [StateChange] = []
         var application: Application?
+        /// Changed along with it, by a secret that they use.
+        var others: [Application] = []
+        /// nil: removed.
+        var secrets: [SecretName: SecretSummary?] = [:]
         var deleted: AppName?
+        var retried: AppName?
         var scaled: (from: Int, to: Int)?
     }
 
@@ -98,7 +103,7 @@ extension LeaderTerm {
         return application
     }
 
-    private func event(_ kind: EventKind, _ app: AppName, _ message: String, _ request: ControlRequest) -> StateChange {
+    func event(_ kind: EventKind, _ app: AppName?, _ message: String, _ request: ControlRequest) -> StateChange {
         .recordEvent(
             Event(
                 node: surroundings.me.id, time: surroundings.clock.wall(), app: app, kind: kind, message: message,
@@ -120,6 +125,9 @@ extension LeaderTerm {
                 ], deleted: name)
         case .scale(let name, let replicas): return planScale(try existing(name), to: replicas, request)
         case .setPolicy(let name, let policy): return try planPolicy(try existing(name), policy, request)
+        case .retry(let name): return planRetry(try existing(name), request)
+        case .setSecret(let sealed): return try await planSecret(sealed, request)
+        case .removeSecret(let name, let force): return try planRemoval(of: name, force: force, request)
         default: preconditionFailure("planned a read: \(request.operation)")  // `perform` sends reads elsewhere.
         }
     }
@@ -135,13 +143,14 @@ extension LeaderTerm {
             isNewRevision = AppSpec.needsNewRevision(from: current.spec, to: spec)
             if isNewRevision { application.revision += 1 }
             application.spec = spec
+            application.secrets = currentSecrets(of: spec, keeping: isNewRevision ? [] : current.secrets)
             application.document = flat
             application.updatedAt = wall
         } else {
             let earlier = try await surroundings.store.lastRevision(of: spec.name)
             application = Application(
                 spec: spec, document: flat, revision: earlier + 1, status: .stopped, replicas: 0, createdAt: wall,
-                updatedAt: wall)
+                updatedAt: wall, secrets: currentSecrets(of: spec, keeping: []))
         }
         let known = applications[spec.name] != nil
         var changes: [StateChange] = [
@@ -153,7 +162,9 @@ extension LeaderTerm {
         ]
         if isNewRevision {
             changes.insert(
-                .saveRevision(spec.name, revision: application.revision, document: flat, spec: spec, at: wall), at: 1)
+                .saveRevision(
+                    spec.name, revision: application.revision, document: flat, spec: spec,
+                    secrets: application.secrets, at: wall), at: 1)
         }
         return Plan(
             response: ControlResponse(body: Presentation.registered(spec.name, revision: application.revision)),
@@ -251,6 +262,25 @@ extension LeaderTerm {
             ], application: application, scaled: (current.replicas, replicas))
     }
 
+    private func planRetry(_ current: Application, _ request: ControlRequest) -> Plan {
+        let waiting = reconciler.instances(of: current.name).filter {
+            switch $0.state {
+            case .pending, .pulling, .starting, .unhealthy, .crashLooping: true
+            case .ready, .draining, .stopped: false
+            }
+        }
+        guard !waiting.isEmpty else {
+            return Plan(response: ControlResponse(body: Presentation.retried(current.name, instances: [])))
+        }
+        return Plan(
+            response: ControlResponse(
+                body: Presentation.retried(current.name, instances: waiting.map(\.instance))),
+            changes: [
+                event(.appRetried, current.name, "\(waiting.count) instances of \(current.name) try again now", request)
+            ],
+            retried: current.name)
+    }
+
     private func planPolicy(_ current: Application, _ policy: JSONValue, _ request: ControlRequest) throws -> Plan {
         var application = current
         let merged = try ScalingPolicy.parse(policy, merging: current.document["scaling"] ?? [:])
@@ -310,8 +340,11 @@ extension LeaderTerm {
             }
         }
         isInDoubt = false
+        for (name, summary) in plan.secrets { secrets[name] = summary }
         if let application = plan.application { take(application, replacing: plan.scaled?.from) }
+        for application in plan.others { take(application, replacing: nil) }
         if let name = plan.deleted { drop(name) }
+        if let name = plan.retried { reconcile(.retry(name)) }
         return plan.response
     }
 
@@ -353,6 +386,7 @@ extension LeaderTerm {
                 spec.scaling = application.spec.scaling
                 application.spec = spec
                 application.document = stored.document
+                application.secrets = currentSecrets(of: spec, keeping: stored.secrets)
                 application.revision += 1
                 application.updatedAt = wall
                 isInDoubt = true
@@ -360,7 +394,8 @@ extension LeaderTerm {
                     [
                         .saveApplication(application),
                         .saveRevision(
-                            name, revision: application.revision, document: stored.document, spec: spec, at: wall),
+                            name, revision: application.revision, document: stored.document, spec: spec,
+                            secrets: application.secrets, at: wall),
                     ], epoch: epoch, leader: surroundings.me.id, turn: nextTurn())
                 isInDoubt = false
                 applications[name] = application

@@ -4,6 +4,7 @@ import OrchestryModel
 import PostgresStore
 import RestFacade
 import Scheduling
+import SecretSealing
 import Synchronization
 
 /// What a node does while it leads, for one epoch: holds the desired state, reconciles it with what agents report,
@@ -28,6 +29,7 @@ actor LeaderTerm {
         var clock: NodeClock
         var store: StateStore
         var scaling: ScalingState
+        var secretKeys: SecretKeys?
         var logger: Logger
         var isActive: @Sendable (Epoch) -> Bool
         var sendCommand: @Sendable (NodeID, InstanceCommand, Epoch) -> Void
@@ -52,6 +54,8 @@ actor LeaderTerm {
     var logger: Logger
 
     var applications: [AppName: Application] = [:]
+    /// The newest version of each, sealed.
+    var secrets: [SecretName: SecretSummary] = [:]
     var reconciler: Reconciler
     /// Latest usage per instance, for status pages.
     var usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:]
@@ -132,6 +136,7 @@ actor LeaderTerm {
                 let state = try await store.load()
                 let (stored, instances, nodes) = (state.applications, state.instances, state.nodes)
                 applications = Dictionary(stored.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+                secrets = Dictionary(state.secrets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
                 // Rate limits and cooldown hold across a change of leader.
                 surroundings.scaling.with { scaling in
                     for past in state.scalings {

@@ -119,7 +119,8 @@ extension Node {
     /// What a leader's term gets of this node.
     func surroundings() -> LeaderTerm.Surroundings {
         LeaderTerm.Surroundings(
-            me: configuration.node, clock: clock, store: store, scaling: scaling, logger: logger,
+            me: configuration.node, clock: clock, store: store, scaling: scaling,
+            secretKeys: configuration.secretKeys, logger: logger,
             isActive: { [leadership] in leadership.isActive($0) },
             sendCommand: { [weak self] node, command, epoch in self?.send(command, epoch: epoch, to: node) },
             publish: { [weak self] table, node in self?.publish(table, to: node) },
