@@ -83,9 +83,10 @@ package struct ContainerOptions {
         }
     }
 
-    /// The app's ports, and the health check's where it has one of its own.
+    /// The app's ports, and the checks' where they have ports of their own.
     private var publishedPorts: Set<Int> {
-        Set(assignment.spec.ports.map(\.containerPort) + (assignment.spec.health.port.map { [$0] } ?? []))
+        let checks = [assignment.spec.health.port, assignment.spec.liveness?.port].compactMap(\.self)
+        return Set(assignment.spec.ports.map(\.containerPort) + checks)
     }
 
     private var hostConfig: CreateDocument.HostConfig {

@@ -27,6 +27,9 @@ public struct AppSpec: Hashable, Sendable, Codable {
     public var termination: Termination
     public var rollout: RolloutPolicy
     public var health: HealthCheck
+    /// Tells a container that can't be helped, and is to be replaced, from one that is only not ready. nil: a ready one that
+    /// goes on failing `health` is restarted.
+    public var liveness: HealthCheck?
     public var scaling: ScalingPolicy
 
     public init(
@@ -36,7 +39,7 @@ public struct AppSpec: Hashable, Sendable, Codable {
         ports: [Port],
         resources: Resources = Resources(), security: Security = Security(), routing: Routing? = nil,
         termination: Termination = Termination(), rollout: RolloutPolicy = RolloutPolicy(),
-        health: HealthCheck? = nil, scaling: ScalingPolicy = ScalingPolicy()
+        health: HealthCheck? = nil, liveness: HealthCheck? = nil, scaling: ScalingPolicy = ScalingPolicy()
     ) {
         self.name = name
         self.labels = labels
@@ -55,6 +58,7 @@ public struct AppSpec: Hashable, Sendable, Codable {
         self.termination = termination
         self.rollout = rollout
         self.health = health ?? HealthCheck(kind: ports.isEmpty ? .none : .tcp)
+        self.liveness = liveness
         self.scaling = scaling
     }
 
@@ -183,10 +187,22 @@ extension AppSpec {
         }
     }
 
+    /// HTTP statuses that count as healthy, both ends included.
+    public struct StatusRange: Hashable, Sendable, Codable {
+        public var first: Int
+        public var last: Int
+        public init(first: Int, last: Int) {
+            self.first = first
+            self.last = last
+        }
+    }
+
     /// How the agent finds out whether an instance may receive traffic.
     public struct HealthCheck: Hashable, Sendable, Codable {
         public enum Kind: String, Hashable, Sendable, Codable {
             case http, tcp
+            /// A program in the container that ends with 0.
+            case command
             /// A running container counts as healthy (workers without a port).
             case none
         }
@@ -200,8 +216,11 @@ extension AppSpec {
         public var headers: [String: String]
         /// Sent with POST; nil: empty.
         public var body: String?
-        /// HTTP statuses that count as healthy; empty: 200…399.
+        /// HTTP statuses that count as healthy, beside `expectedStatusRanges`; both empty: 200…399.
         public var expectedStatuses: [Int]
+        public var expectedStatusRanges: [StatusRange]
+        /// Program and arguments, for kind `command`: never empty there.
+        public var command: [String]?
         /// Before the first probe that may *fail* an instance, 0…3,600 s. Probing for readiness begins at once.
         public var initialDelaySeconds: Double
         /// 0.1…3,600 s.
@@ -214,8 +233,9 @@ extension AppSpec {
         public var successThreshold: Int
         public init(
             kind: Kind, port: Int? = nil, path: String = "/", method: String = "GET", headers: [String: String] = [:],
-            body: String? = nil, expectedStatuses: [Int] = [], initialDelaySeconds: Double = 0,
-            periodSeconds: Double = 5, timeoutSeconds: Double = 2, failureThreshold: Int = 3, successThreshold: Int = 1
+            body: String? = nil, expectedStatuses: [Int] = [], expectedStatusRanges: [StatusRange] = [],
+            command: [String]? = nil, initialDelaySeconds: Double = 0, periodSeconds: Double = 5,
+            timeoutSeconds: Double = 2, failureThreshold: Int = 3, successThreshold: Int = 1
         ) {
             self.kind = kind
             self.port = port
@@ -224,11 +244,22 @@ extension AppSpec {
             self.headers = headers
             self.body = body
             self.expectedStatuses = expectedStatuses
+            self.expectedStatusRanges = expectedStatusRanges
+            self.command = command
             self.initialDelaySeconds = initialDelaySeconds
             self.periodSeconds = periodSeconds
             self.timeoutSeconds = timeoutSeconds
             self.failureThreshold = failureThreshold
             self.successThreshold = successThreshold
         }
+    }
+}
+
+extension AppSpec.HealthCheck {
+    /// Whether an HTTP status counts as healthy.
+    public func expects(_ status: Int) -> Bool {
+        if expectedStatuses.isEmpty, expectedStatusRanges.isEmpty { return (200...399).contains(status) }
+        return expectedStatuses.contains(status)
+            || expectedStatusRanges.contains { $0.first <= status && status <= $0.last }
     }
 }

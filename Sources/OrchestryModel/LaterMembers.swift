@@ -5,4 +5,8 @@ extension KeyedDecodingContainer {
     func decode(_ type: [SealedSecret].Type, forKey key: Key) throws -> [SealedSecret] {
         try decodeIfPresent(type, forKey: key) ?? []
     }
+
+    func decode(_ type: [AppSpec.StatusRange].Type, forKey key: Key) throws -> [AppSpec.StatusRange] {
+        try decodeIfPresent(type, forKey: key) ?? []
+    }
 }

@@ -12,7 +12,9 @@ extension Reconciler {
         if old.reasonToHold != nil, application.reasonToHold == nil { apps[name]?.rollout?.startAgain(at: now) }
         if old.revision != application.revision {
             beginRollout(of: name, from: old.revision)
-        } else if old.spec.health != application.spec.health || old.secrets != application.secrets {
+        } else if old.spec.health != application.spec.health || old.spec.liveness != application.spec.liveness
+            || old.secrets != application.secrets
+        {
             for id in apps[name]?.instances ?? [] where instances[id]?.status.revision == application.revision {
                 instances[id]?.needsUpdate = true
             }

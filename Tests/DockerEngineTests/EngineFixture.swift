@@ -63,6 +63,21 @@ enum EngineFixture {
         return Assignment(instance: InstanceID(unchecked: instance), revision: 1, node: node, spec: spec, replicas: 3)
     }
 
+    /// Runs `body` with a container that has a shell and does nothing by itself.
+    static func withTools(
+        change: (inout AppSpec) -> Void = { _ in }, _ body: (DockerEngine, RunningContainer) async throws -> Void
+    ) async throws {
+        let failure = await ToolsImage.failure.value
+        try #require(failure == nil)
+        try await withEngine { engine in
+            let assignment = assignment {
+                $0.image = ToolsImage.name
+                change(&$0)
+            }
+            try await body(engine, try await engine.start(assignment, epoch: Epoch(1)))
+        }
+    }
+
     /// Asks a container, again and again until it listens.
     @discardableResult
     static func request(_ path: String, _ endpoint: Endpoint?) async throws -> String {

@@ -148,6 +148,23 @@ struct AppSpecViolationTests {
         Row("metadat", [:], "did you mean metadata?"), Row("bar", 2, "known here"),
         Row("image", "x", "belongs into spec"), Row("scaling.minReplcias", 2, "did you mean minReplicas?"),
         Row("scaling.MINREPLICAS", 2, "did you mean minReplicas?"), Row("scaling.cooldown", 2, "cooldownSeconds?"),
+        Row(
+            "healthCheck.expectedStatusCodes", ["6xx"], "must be a status, a range",
+            at: "healthCheck.expectedStatusCodes[0]"),
+        Row(
+            "healthCheck.expectedStatusCodes", ["300-200"], "got \"300-200\"", at: "healthCheck.expectedStatusCodes[0]"),
+        Row("healthCheck.command", ["true"], "is only for protocol HTTP", at: "healthCheck.path"),
+        Row("healthCheck", ["command": []], "must name a program", at: "healthCheck.command"),
+        Row("healthCheck", ["command": "true"], "must be a list of strings", at: "healthCheck.command"),
+        Row("healthCheck", ["protocol": "COMMAND"], "is required: the program", at: "healthCheck.command"),
+        Row("healthCheck", ["command": ["a"], "port": 80], "is not for a command", at: "healthCheck.port"),
+        Row(
+            "healthCheck", ["protocol": "TCP", "command": ["a"]], "is only for protocol COMMAND",
+            at: "healthCheck.command"),
+        Row("healthCheck.exec", ["command": ["a"]], "write command directly"),
+        Row("livenessCheck", ["path": "x"], "starts with '/'", at: "livenessCheck.path"),
+        Row("livenessCheck", ["successThreshold": 2], "must be 1", at: "livenessCheck.successThreshold"),
+        Row("livenessProbe", [:], "did you mean livenessCheck?"),
         Row("healthCheck.interval", 2, "did you mean periodSeconds?"),
     ]
 

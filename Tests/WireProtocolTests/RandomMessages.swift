@@ -100,8 +100,11 @@ struct MessageMaker {
             rollout: .init(surge: int(0...100)),
             health: .init(
                 kind: .http, port: maybe { $0.int(1...65_535) }, headers: ["x": text()], body: maybe { $0.text() },
-                expectedStatuses: list { $0.int(200...599) }, initialDelaySeconds: double(0...3600),
+                expectedStatuses: list { $0.int(200...599) },
+                expectedStatusRanges: list { .init(first: $0.int(100...200), last: $0.int(200...599)) },
+                command: maybe { $0.list { $0.text() } }, initialDelaySeconds: double(0...3600),
                 periodSeconds: double(0.1...3600)),
+            liveness: maybe { .init(kind: .command, command: [$0.text()]) },
             scaling: .init(
                 mode: chance() ? .auto : .manual, maxReplicas: int(1...1000), targetRPS: maybe { $0.double(0...1e6) },
                 maxScaleOutStep: maybe { $0.int(1...1000) },

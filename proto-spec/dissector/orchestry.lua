@@ -370,6 +370,12 @@ end
 
 local TEXTS = { each = "text" }
 local POLICIES = { each = { fields = { unit = { "instances", "percent" }, amount = "whole", periodSeconds = "whole" } } }
+local CHECK = { fields = {
+    kind = { "http", "tcp", "command", "none" }, ["port?"] = "whole", path = "text", method = "text",
+    headers = { members = "text" }, ["body?"] = "text", expectedStatuses = { each = "whole" },
+    ["expectedStatusRanges?"] = { each = { fields = { first = "whole", last = "whole" } } }, ["command?"] = TEXTS,
+    initialDelaySeconds = "number", periodSeconds = "number", timeoutSeconds = "number", failureThreshold = "whole",
+    successThreshold = "whole" } }
 local SPEC = { fields = {
     name = "name", labels = { members = "text" }, kind = { "http", "tcp", "worker" }, image = "text",
     pullPolicy = { "always", "ifNotPresent", "never" }, ["command?"] = TEXTS, ["arguments?"] = TEXTS,
@@ -386,11 +392,7 @@ local SPEC = { fields = {
         maxBodyBytes = "whole", readTimeoutSeconds = "whole" } },
     termination = { fields = { drainSeconds = "whole", gracePeriodSeconds = "whole" } },
     rollout = { fields = { surge = "whole", unavailable = "whole", progressDeadlineSeconds = "whole" } },
-    health = { fields = {
-        kind = { "http", "tcp", "none" }, ["port?"] = "whole", path = "text", method = "text",
-        headers = { members = "text" }, ["body?"] = "text", expectedStatuses = { each = "whole" },
-        initialDelaySeconds = "number", periodSeconds = "number", timeoutSeconds = "number", failureThreshold = "whole",
-        successThreshold = "whole" } },
+    health = CHECK, ["liveness?"] = CHECK,
     scaling = { fields = {
         mode = { "auto", "manual" }, minReplicas = "whole", maxReplicas = "whole", ["targetRPS?"] = "number",
         ["maxP95LatencyMilliseconds?"] = "number", ["maxConnections?"] = "number", ["maxCPUPercent?"] = "number",

@@ -264,6 +264,10 @@ def app(value):
 
 
 POLICY = {"unit": ("instances", "percent"), "amount": int, "periodSeconds": int}
+CHECK = {"kind": ("http", "tcp", "command", "none"), "port?": int, "path": str, "method": str, "headers": {"*": str},
+         "body?": str, "expectedStatuses": [int], "expectedStatusRanges?": [{"first": int, "last": int}],
+         "command?": [str], "initialDelaySeconds": float, "periodSeconds": float, "timeoutSeconds": float,
+         "failureThreshold": int, "successThreshold": int}
 SPEC = {
     "name": app, "labels": {"*": str}, "kind": ("http", "tcp", "worker"), "image": str,
     "pullPolicy": ("always", "ifNotPresent", "never"), "command?": [str], "arguments?": [str], "workingDirectory?": str,
@@ -277,9 +281,7 @@ SPEC = {
                 "maxBodyBytes": int, "readTimeoutSeconds": int},
     "termination": {"drainSeconds": int, "gracePeriodSeconds": int},
     "rollout": {"surge": int, "unavailable": int, "progressDeadlineSeconds": int},
-    "health": {"kind": ("http", "tcp", "none"), "port?": int, "path": str, "method": str, "headers": {"*": str},
-               "body?": str, "expectedStatuses": [int], "initialDelaySeconds": float, "periodSeconds": float,
-               "timeoutSeconds": float, "failureThreshold": int, "successThreshold": int},
+    "health": CHECK, "liveness?": CHECK,
     "scaling": {"mode": ("auto", "manual"), "minReplicas": int, "maxReplicas": int, "targetRPS?": float,
                 "maxP95LatencyMilliseconds?": float, "maxConnections?": float, "maxCPUPercent?": float,
                 "maxMemoryPercent?": float, "scaleOutThresholdPercent": float, "scaleInThresholdPercent": float,

@@ -66,7 +66,7 @@ extension Agent {
             do {
                 let container = try await engine.start(
                     assignment, epoch: epoch, secrets: try assignment.openSecrets(with: keys))
-                await self?.noteProbeEndpoint(container.probeEndpoint, of: assignment.instance)
+                await self?.noteEndpoints(of: container.container, assignment.instance)
                 self?.submit(
                     .lifecycle(
                         assignment.instance,
@@ -77,8 +77,9 @@ extension Agent {
         }
     }
 
-    private func noteProbeEndpoint(_ endpoint: Endpoint?, of instance: InstanceID) {
-        instances[instance]?.probeEndpoint = endpoint
+    private func noteEndpoints(of container: ManagedContainer, _ instance: InstanceID) {
+        instances[instance]?.probeEndpoint = container.probeEndpoint
+        instances[instance]?.livenessEndpoint = container.livenessEndpoint
     }
 
     private func stopContainer(_ container: String, graceSeconds: Int, of instance: InstanceID) -> Job {
@@ -112,12 +113,41 @@ extension Agent {
     }
 
     private func startProbing(_ assignment: Assignment, _ endpoint: Endpoint?) {
-        guard let endpoint = instances[assignment.instance]?.probeEndpoint ?? endpoint else { return }
-        prober.start(assignment.instance, check: assignment.spec.health, probeEndpoint: endpoint) {
-            [weak self] instance, result in
+        let managed = instances[assignment.instance]
+        let run = commandRunner(in: managed?.lifecycle.status.containerID)
+        if assignment.spec.health.kind != .none {
+            prober.start(
+                assignment.instance, check: assignment.spec.health, probeEndpoint: managed?.probeEndpoint ?? endpoint,
+                runCommand: run
+            ) { [weak self] instance, result in
+                switch result.outcome {
+                case .success: self?.submit(.lifecycle(instance, .probeSucceeded))
+                case .failure(let failure): self?.submit(.lifecycle(instance, .probeFailed("\(failure)")))
+                }
+            }
+        } else {
+            prober.stop(assignment.instance, .readiness)
+        }
+        guard let liveness = assignment.spec.liveness else { return prober.stop(assignment.instance, .liveness) }
+        prober.start(
+            assignment.instance, purpose: .liveness, check: liveness,
+            probeEndpoint: managed?.livenessEndpoint ?? endpoint, runCommand: run
+        ) { [weak self] instance, result in
             switch result.outcome {
-            case .success: self?.submit(.lifecycle(instance, .probeSucceeded))
-            case .failure(let failure): self?.submit(.lifecycle(instance, .probeFailed("\(failure)")))
+            case .success: self?.submit(.lifecycle(instance, .livenessSucceeded))
+            case .failure(let failure): self?.submit(.lifecycle(instance, .livenessFailed("\(failure)")))
+            }
+        }
+    }
+
+    private func commandRunner(in container: String?) -> HealthProber.CommandRunner? {
+        guard let container else { return nil }
+        let engine = engine
+        return { command, limit throws(ProbeFailure) in
+            do {
+                return try await engine.execute(command, in: container, timeout: limit).exitCode
+            } catch {
+                throw error.code == .timeout ? .timeout(limit) : .notRun(error.message)
             }
         }
     }

@@ -27,6 +27,7 @@ actor Agent {
         var epoch: Epoch
         /// Where its health check goes, once its container runs.
         var probeEndpoint: Endpoint?
+        var livenessEndpoint: Endpoint?
         /// Found running when this node started, and neither probed nor seen to exit since: it served before, so it
         /// counts as serving until a probe says otherwise.
         var trustedFromBefore = false
@@ -220,7 +221,8 @@ actor Agent {
             let actions = lifecycle.handle(.tick, at: clock.now(), wall: clock.wall(), using: &generator)
             instances[container.instance] = Managed(
                 lifecycle: lifecycle, assignment: assignment, epoch: container.epoch,
-                probeEndpoint: container.probeEndpoint, trustedFromBefore: container.isRunning)
+                probeEndpoint: container.probeEndpoint, livenessEndpoint: container.livenessEndpoint,
+                trustedFromBefore: container.isRunning)
             work += jobs(for: actions, of: container.instance)
         }
         if !adopted {
