@@ -63,6 +63,8 @@ extension DockerEngine {
         let body: ByteBuffer
         do {
             body = try EngineJSON.encode(options.document())
+        } catch let objection as HostPolicy.Objection {
+            throw EngineError(.invalid, operation: operation, message: objection.text)
         } catch {
             throw EngineError(.invalid, operation: operation, message: "\(error)")
         }

@@ -101,6 +101,12 @@ extension ConfigurationKey {
         .init(
             "engine.memory_bytes", .integer, default: "0", "Memory that instances may reserve; 0: what the engine has."),
         .init(
+            "engine.bind_allow", .list, default: "",
+            "Folders of this host below which apps may mount; none by default."),
+        .init("engine.seccomp_dir", .string, default: "", "Folder with the seccomp profiles that apps may name."),
+        .init("engine.log_max_size", .string, default: "10m", "A container's log file is rotated at this size."),
+        .init("engine.log_max_files", .integer, default: "3", "Log files kept of a container, 1…100."),
+        .init(
             "secrets.key_file", .string, default: "",
             "File with the keys that seal secrets, the same on every node; `orchestry secret key` makes one."),
         .init("proxy.enabled", .boolean, default: "true", "Run nginx on this node."),

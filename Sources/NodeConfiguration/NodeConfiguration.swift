@@ -42,6 +42,11 @@ package struct NodeConfiguration: Sendable {
     /// nil: what the engine reports.
     package var cpuMillicores: Int?
     package var memoryBytes: Int64?
+    package var bindAllow: [String]
+    package var seccompFolder: String?
+    /// As the engine takes it: `10m`.
+    package var logMaxSize: String
+    package var logMaxFiles: Int
     /// nil: this node can neither take nor open secrets.
     package var secretKeys: SecretKeys?
     package var proxyEnabled: Bool
@@ -107,6 +112,14 @@ package struct NodeConfiguration: Sendable {
         cpuMillicores = millicores == 0 ? nil : millicores
         let memory = reader.integer("engine.memory_bytes", in: 0...Int.max)
         memoryBytes = memory == 0 ? nil : Int64(memory)
+        bindAllow = reader.folders("engine.bind_allow")
+        let seccomp = reader.text("engine.seccomp_dir")
+        seccompFolder = seccomp.isEmpty ? nil : seccomp
+        logMaxSize = reader.text("engine.log_max_size")
+        if logMaxSize.wholeMatch(of: /[1-9][0-9]{0,8}[kmg]?/) == nil {
+            reader.problems.append("engine.log_max_size must be bytes, or a number with k, m or g, got '\(logMaxSize)'")
+        }
+        logMaxFiles = reader.integer("engine.log_max_files", in: 1...100)
         proxyEnabled = reader.flag("proxy.enabled")
         proxyBinary = reader.required("proxy.binary")
         proxyHost = reader.text("proxy.host")

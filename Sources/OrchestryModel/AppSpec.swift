@@ -23,6 +23,8 @@ public struct AppSpec: Hashable, Sendable, Codable {
     public var ports: [Port]
     public var resources: Resources
     public var security: Security
+    public var volumes: [Volume]
+    public var logs: LogOptions?
     public var routing: Routing
     public var termination: Termination
     public var rollout: RolloutPolicy
@@ -37,7 +39,8 @@ public struct AppSpec: Hashable, Sendable, Codable {
         pullPolicy: PullPolicy = .ifNotPresent, imagePullSecret: SecretName? = nil, command: [String]? = nil,
         arguments: [String]? = nil, workingDirectory: String? = nil, environment: [EnvironmentVariable] = [],
         ports: [Port],
-        resources: Resources = Resources(), security: Security = Security(), routing: Routing? = nil,
+        resources: Resources = Resources(), security: Security = Security(), volumes: [Volume] = [],
+        logs: LogOptions? = nil, routing: Routing? = nil,
         termination: Termination = Termination(), rollout: RolloutPolicy = RolloutPolicy(),
         health: HealthCheck? = nil, liveness: HealthCheck? = nil, scaling: ScalingPolicy = ScalingPolicy()
     ) {
@@ -54,6 +57,8 @@ public struct AppSpec: Hashable, Sendable, Codable {
         self.ports = ports
         self.resources = resources
         self.security = security
+        self.volumes = volumes
+        self.logs = logs
         self.routing = routing ?? Routing(hosts: [name.rawValue])
         self.termination = termination
         self.rollout = rollout
@@ -121,14 +126,20 @@ extension AppSpec {
         public var readOnlyRootFilesystem: Bool
         /// Linux capabilities to add after all are dropped, for example `NET_BIND_SERVICE`.
         public var addCapabilities: [String]
+        /// nil: the engine's own profile. `Unconfined`: none. Else the name of a file in the node's `engine.seccomp_dir`.
+        public var seccompProfile: String?
+        /// nil: the engine's own profile. `Unconfined`: none. Else a profile that is loaded on the node.
+        public var appArmorProfile: String?
         public init(
             user: String? = nil, allowRoot: Bool = false, readOnlyRootFilesystem: Bool = false,
-            addCapabilities: [String] = []
+            addCapabilities: [String] = [], seccompProfile: String? = nil, appArmorProfile: String? = nil
         ) {
             self.user = user
             self.allowRoot = allowRoot
             self.readOnlyRootFilesystem = readOnlyRootFilesystem
             self.addCapabilities = addCapabilities
+            self.seccompProfile = seccompProfile
+            self.appArmorProfile = appArmorProfile
         }
     }
 

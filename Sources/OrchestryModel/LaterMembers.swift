@@ -9,4 +9,8 @@ extension KeyedDecodingContainer {
     func decode(_ type: [AppSpec.StatusRange].Type, forKey key: Key) throws -> [AppSpec.StatusRange] {
         try decodeIfPresent(type, forKey: key) ?? []
     }
+
+    func decode(_ type: [AppSpec.Volume].Type, forKey key: Key) throws -> [AppSpec.Volume] {
+        try decodeIfPresent(type, forKey: key) ?? []
+    }
 }

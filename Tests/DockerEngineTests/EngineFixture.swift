@@ -24,12 +24,12 @@ enum EngineFixture {
     /// Runs `body` with an engine of a cluster of its own, and removes what it leaves behind.
     static func withEngine(
         node: NodeID = NodeID(unchecked: "node-1"), endpointMode: EngineConfiguration.EndpointMode = .container,
-        _ body: (DockerEngine) async throws -> Void
+        policy: HostPolicy = HostPolicy(), _ body: (DockerEngine) async throws -> Void
     ) async throws {
         let failure = await imageFailure.value
         try #require(failure == nil)
         let cluster = ClusterID(unchecked: "test-" + String(UInt64.random(in: 0 ... .max), radix: 36))
-        let engine = makeEngine(cluster: cluster, node: node, endpointMode: endpointMode)
+        let engine = makeEngine(cluster: cluster, node: node, endpointMode: endpointMode, policy: policy)
         let outcome = await Result.of {
             try await engine.ensureNetwork()
             try await body(engine)
@@ -43,12 +43,12 @@ enum EngineFixture {
 
     static func makeEngine(
         cluster: ClusterID, node: NodeID, endpointMode: EngineConfiguration.EndpointMode = .container,
-        socketPath: String = socket, requestTimeout: Duration = .seconds(20)
+        socketPath: String = socket, requestTimeout: Duration = .seconds(20), policy: HostPolicy = HostPolicy()
     ) -> DockerEngine {
         DockerEngine(
             configuration: EngineConfiguration(
                 socketPath: socketPath, cluster: cluster, node: node, endpointMode: endpointMode,
-                requestTimeout: requestTimeout),
+                requestTimeout: requestTimeout, policy: policy),
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
     }
 

@@ -95,7 +95,13 @@ struct MessageMaker {
             },
             ports: list { .init(containerPort: $0.int(1...65_535), scheme: .tcp, name: $0.maybe { $0.text() }) },
             resources: .init(cpuMillicores: int(10...16_000), memoryBytes: Int64(int(6 << 20...64 << 30))),
-            security: .init(user: maybe { $0.text() }, allowRoot: chance(), addCapabilities: list { $0.text() }),
+            security: .init(
+                user: maybe { $0.text() }, allowRoot: chance(), addCapabilities: list { $0.text() },
+                seccompProfile: maybe { $0.text() }),
+            volumes: list {
+                .init(kind: .bind, source: $0.text(), target: $0.text(), sizeBytes: $0.maybe { Int64($0.int(0...9)) })
+            },
+            logs: maybe { .init(maxSizeBytes: Int64($0.int(0...99)), maxFiles: $0.maybe { $0.int(1...9) }) },
             routing: routing(), termination: .init(drainSeconds: int(0...3600)),
             rollout: .init(surge: int(0...100)),
             health: .init(

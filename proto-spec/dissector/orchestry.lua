@@ -386,7 +386,12 @@ local SPEC = { fields = {
     ports = { each = { fields = { containerPort = "whole", scheme = { "HTTP", "TCP" }, ["name?"] = "text" } } },
     resources = { fields = { cpuMillicores = "whole", memoryBytes = "whole", pidsLimit = "whole" } },
     security = { fields = {
-        ["user?"] = "text", allowRoot = "flag", readOnlyRootFilesystem = "flag", addCapabilities = TEXTS } },
+        ["user?"] = "text", allowRoot = "flag", readOnlyRootFilesystem = "flag", addCapabilities = TEXTS,
+        ["seccompProfile?"] = "text", ["appArmorProfile?"] = "text" } },
+    ["volumes?"] = { each = { fields = {
+        kind = { "volume", "bind", "tmpfs" }, source = "text", target = "text", readOnly = "flag",
+        ["sizeBytes?"] = "whole" } } },
+    ["logs?"] = { fields = { ["maxSizeBytes?"] = "whole", ["maxFiles?"] = "whole" } },
     routing = { fields = {
         hosts = TEXTS, pathPrefix = "text", method = { "least_conn", "ip_hash", "random" }, ["listenPort?"] = "whole",
         maxBodyBytes = "whole", readTimeoutSeconds = "whole" } },

@@ -38,7 +38,7 @@ extension Agent {
     }
 
     private func ensureImage(of assignment: Assignment) -> Job {
-        let engine = engine
+        let (engine, keys) = (engine, secretKeys)
         return { [weak self] in
             let spec = assignment.spec
             do {
@@ -50,7 +50,10 @@ extension Agent {
                             assignment.instance,
                             .imageFailed("image \(spec.image) is not on this node and pullPolicy is Never")))
                     return
-                case .ifNotPresent where !present, .always: try await engine.pull(spec.image)
+                case .ifNotPresent where !present, .always:
+                    try await engine.pull(
+                        spec.image,
+                        registryAuthentication: try spec.registryAuthentication(assignment.secrets, with: keys))
                 case .never, .ifNotPresent: break
                 }
                 self?.submit(.lifecycle(assignment.instance, .imagePresent))
@@ -159,6 +162,27 @@ extension Agent {
             if wait > .zero { try? await Task.sleep(for: wait) }  // Cancelled: the node stops.
             self?.submit(.lifecycle(instance, .tick))
         }
+    }
+}
+
+/// What a registry secret holds that is not one.
+struct RegistrySecretError: Error, CustomStringConvertible {
+    var name: SecretName
+    var description: String {
+        "secret '\(name)' is no registry's: it must be user:password, or JSON with username and password, or with auths"
+    }
+}
+
+extension AppSpec {
+    /// The engine's header for pulling the image; nil: without a user.
+    /// - Throws: `SecretSealingError`, `RegistrySecretError`.
+    func registryAuthentication(_ secrets: [SealedSecret], with keys: SecretKeys?) throws -> String? {
+        guard let name = imagePullSecret, let sealed = secrets.first(where: { $0.name == name }) else { return nil }
+        guard let keys else { throw SecretSealingError.notConfigured }
+        guard let credentials = RegistryCredentials(try keys.open(sealed), image: image) else {
+            throw RegistrySecretError(name: name)
+        }
+        return credentials.header(for: image)
     }
 }
 

@@ -136,6 +136,7 @@ extension LeaderTerm {
         let (spec, flat) = try AppSpec.parse(document)
         let wall = surroundings.clock.wall()
         try refuseTakenHosts(of: spec)
+        try refuseForbiddenMounts(of: spec)
         var application: Application
         var isNewRevision = true
         if let current = applications[spec.name] {
@@ -170,6 +171,18 @@ extension LeaderTerm {
             response: ControlResponse(body: Presentation.registered(spec.name, revision: application.revision)),
             changes: changes,
             application: application)
+    }
+
+    /// By this node's configuration, so that a user hears of it at once. The agent that makes the container has the last
+    /// word, by its own.
+    private func refuseForbiddenMounts(of spec: AppSpec) throws {
+        let violations = spec.volumes.enumerated().compactMap { index, volume -> Violation? in
+            guard volume.kind == .bind, let objection = surroundings.hostPolicy.objection(toBind: volume.source) else {
+                return nil
+            }
+            return Violation("spec.volumes[\(index)].source", "must be allowed: \(objection)")
+        }
+        if !violations.isEmpty { throw ValidationError(violations) }
     }
 
     /// Two apps can't answer for the same host and path: the second would break or shadow the first.

@@ -1,4 +1,5 @@
 import Autoscaling
+import DockerEngine
 import Logging
 import OrchestryModel
 import PostgresStore
@@ -30,6 +31,7 @@ actor LeaderTerm {
         var store: StateStore
         var scaling: ScalingState
         var secretKeys: SecretKeys?
+        var hostPolicy: HostPolicy
         var logger: Logger
         var isActive: @Sendable (Epoch) -> Bool
         var sendCommand: @Sendable (NodeID, InstanceCommand, Epoch) -> Void
