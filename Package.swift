@@ -177,7 +177,9 @@ let package = Package(
         tests("MetricsCacheTests", ["MetricsCache", "TestSupport", "OrchestryModel", "CSQLite", logging]),
         tests(
             "DockerEngineTests",
-            ["DockerEngine", "OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, logging]),
+            [
+                "DockerEngine", "OrchestryModel", "TestSupport", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, logging,
+            ]),
         tests(
             "HealthProbesTests",
             ["HealthProbes", "OrchestryModel", nioCore, nioPosix, logging]),

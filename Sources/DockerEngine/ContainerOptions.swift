@@ -96,7 +96,7 @@ package struct ContainerOptions {
             switch volume.kind {
             case .volume:
                 CreateDocument.Mount(
-                    `Type`: "volume",
+                    Type: "volume",
                     Source: Self.volumeName(volume.source, of: assignment.app, cluster: configuration.cluster),
                     Target: volume.target, ReadOnly: volume.readOnly,
                     VolumeOptions: .init(Labels: [
@@ -105,13 +105,13 @@ package struct ContainerOptions {
                     ]))
             case .bind:
                 CreateDocument.Mount(
-                    `Type`: "bind", Source: try configuration.policy.resolveBind(volume.source).get(),
+                    Type: "bind", Source: try configuration.policy.resolveBind(volume.source).get(),
                     Target: volume.target,
                     ReadOnly: volume.readOnly, BindOptions: .init(Propagation: "rprivate"))
             case .tmpfs:
                 // Engines mount these noexec, nosuid, nodev by themselves.
                 CreateDocument.Mount(
-                    `Type`: "tmpfs", Target: volume.target, ReadOnly: volume.readOnly,
+                    Type: "tmpfs", Target: volume.target, ReadOnly: volume.readOnly,
                     TmpfsOptions: .init(
                         SizeBytes: volume.sizeBytes ?? assignment.spec.resources.memoryBytes / 2, Mode: 0o1777))
             }

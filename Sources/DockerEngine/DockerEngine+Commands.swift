@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import NIOCore
 import NIOHTTP1
 import OrchestryModel
+import Synchronization
 
 /// What a command in a container did.
 package struct CommandResult: Hashable, Sendable {

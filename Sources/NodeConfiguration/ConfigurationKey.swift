@@ -104,6 +104,11 @@ extension ConfigurationKey {
             "engine.bind_allow", .list, default: "",
             "Folders of this host below which apps may mount; none by default."),
         .init("engine.seccomp_dir", .string, default: "", "Folder with the seccomp profiles that apps may name."),
+        .init(
+            "engine.scan_command", .list, default: "",
+            "Program and arguments that look at an image before a revision's first instance; `{image}` stands for it. "
+                + "Ending with anything but 0 it refuses the revision."),
+        .init("engine.keep_images", .integer, default: "3", "Pulled images kept of each app, 0…1000; 0: all."),
         .init("engine.log_max_size", .string, default: "10m", "A container's log file is rotated at this size."),
         .init("engine.log_max_files", .integer, default: "3", "Log files kept of a container, 1…100."),
         .init(

@@ -44,6 +44,10 @@ package struct NodeConfiguration: Sendable {
     package var memoryBytes: Int64?
     package var bindAllow: [String]
     package var seccompFolder: String?
+    /// Empty: images are not scanned.
+    package var scanCommand: [String]
+    /// Of each app; 0: all.
+    package var keepImages: Int
     /// As the engine takes it: `10m`.
     package var logMaxSize: String
     package var logMaxFiles: Int
@@ -115,6 +119,10 @@ package struct NodeConfiguration: Sendable {
         bindAllow = reader.folders("engine.bind_allow")
         let seccomp = reader.text("engine.seccomp_dir")
         seccompFolder = seccomp.isEmpty ? nil : seccomp
+        scanCommand = reader.text("engine.scan_command").split(separator: ",").map {
+            $0.trimmingPrefix(" ").description
+        }
+        keepImages = reader.integer("engine.keep_images", in: 0...1_000)
         logMaxSize = reader.text("engine.log_max_size")
         if logMaxSize.wholeMatch(of: /[1-9][0-9]{0,8}[kmg]?/) == nil {
             reader.problems.append("engine.log_max_size must be bytes, or a number with k, m or g, got '\(logMaxSize)'")

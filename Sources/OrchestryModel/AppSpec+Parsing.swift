@@ -93,7 +93,7 @@ extension DocumentReader {
         let labels = metadata.map { self.labels($0) } ?? [:]
         let container = container(root["spec"], name: name)
         let health = health(root["healthCheck"], at: "healthCheck", container: container)
-        let liveness = root["livenessCheck"].map { health(liveness: $0, container: container) }
+        let liveness = self.liveness(root["livenessCheck"], container: container)
         let scaling = scaling(root["scaling"], at: "scaling")
         guard let name, var spec = container else { return nil }
         spec.name = name

@@ -14,7 +14,9 @@ extension DocumentReader {
     /// Fields that make a check without `protocol` an HTTP one, and that a TCP one must not have.
     private static let onlyForHTTP = ["path", "method", "headers", "body", "expectedStatusCodes"]
 
-    mutating func health(liveness value: JSONValue, container: AppSpec?) -> AppSpec.HealthCheck {
+    /// nil when there is none.
+    mutating func liveness(_ value: JSONValue?, container: AppSpec?) -> AppSpec.HealthCheck? {
+        guard let value else { return nil }
         let check = health(value, at: "livenessCheck", container: container)
         if check.successThreshold != 1 {
             report("livenessCheck.successThreshold", "must be 1: one success ends a row of failures")

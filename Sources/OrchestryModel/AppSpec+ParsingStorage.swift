@@ -103,18 +103,9 @@ extension DocumentReader {
     }
 
     private mutating func checkedTarget(_ value: JSONValue, at path: String) -> String? {
-        text(value, at: path, atMost: 4_096, "an absolute path in the container, not its root and without '..'") {
-            isPlainPath($0) && $0 != "/"
-        }
-    }
-
-    /// Absolute; no empty, `.` or `..` part; no colon, which engines split at.
-    private func isPlainPath(_ text: String) -> Bool {
-        text.hasPrefix("/") && !text.contains(":")
-            && (text == "/"
-                || text.dropFirst().split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
-                    !$0.isEmpty && $0 != "." && $0 != ".."
-                })
+        text(
+            value, at: path, atMost: 4_096, "an absolute path in the container, not its root and without '..'",
+            isMountTarget)
     }
 
     // MARK: Logging
@@ -150,4 +141,15 @@ extension DocumentReader {
         report(path, "must be 64Ki to 1Gi, as \"10m\", \"10Mi\" or bytes, got \(Self.describe(value))")
         return nil
     }
+}
+
+private func isMountTarget(_ text: String) -> Bool { isPlainPath(text) && text != "/" }
+
+/// Absolute; no empty, `.` or `..` part; no colon, which engines split at.
+private func isPlainPath(_ text: String) -> Bool {
+    text.hasPrefix("/") && !text.contains(":")
+        && (text == "/"
+            || text.dropFirst().split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
+                !$0.isEmpty && $0 != "." && $0 != ".."
+            })
 }

@@ -48,6 +48,7 @@ public enum EventKind: String, Sendable, CaseIterable {
     case appDeleted = "app_deleted"
     case policyUpdated = "policy_updated"
     case appRetried = "app_retried"
+    case revisionRefused = "revision_refused"
     case appHeld = "app_held"
     case secretSet = "secret_set"
     case secretRemoved = "secret_removed"

@@ -40,7 +40,7 @@ extension Reconciler {
         let plan = ReplicaPlan(members, goal: goal(of: app))
         for id in plan.drain { startDrain(of: id, reasonToDrain(id, app), since: wall, isNews: true) }
         create(hold == nil ? plan.create : 0, of: name)
-        if hold == nil { followRollout(of: name) }
+        if hold == nil { followRollout(of: name) } else { endRefusedRollout(of: name) }
     }
 
     /// Why no instance of the app may be made; recorded once for each reason.
@@ -56,7 +56,7 @@ extension Reconciler {
     private func assignment(_ id: InstanceID, of application: Application, revision: Int, on node: NodeID) -> Assignment
     {
         Assignment(
-            instance: id, revision: revision, node: node, spec: application.spec, replicas: application.replicas,
+            instance: id, revision: revision, node: node, spec: application.pinnedSpec, replicas: application.replicas,
             secrets: application.secrets)
     }
 
@@ -178,7 +178,7 @@ extension Reconciler {
             .instanceCreated, application.name, "\(id) was placed on \(node)",
             [
                 "instance": .string(id.rawValue), "node": .string(node.rawValue),
-                "revision": JSONValue(application.revision), "image": .string(application.spec.image),
+                "revision": JSONValue(application.revision), "image": .string(assignment.spec.image),
             ])
         persist(id)
         outputs.append(.command(node, .run(assignment)))

@@ -39,7 +39,7 @@ struct CommandTests {
 
     @Test func `what can't be run says so`() async throws {
         try await EngineFixture.withTools { engine, container in
-            do {
+            do throws(EngineError) {
                 // Some engines refuse the start, others end it with the shell's codes.
                 let result = try await engine.execute(["/no/such"], in: container.id, timeout: .seconds(20))
                 #expect([126, 127].contains(result.exitCode), "\(result)")

@@ -51,7 +51,8 @@ struct OptionTests {
     @Test func `a bind mount needs permission, and no link leads out of it`() async throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("bind-\(UUID())").path
         try FileManager.default.createDirectory(atPath: folder + "/allowed/in", withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(atPath: folder) }  // A left-over in the temporary folder harms nobody.
+        // A left-over in the temporary folder harms nobody.
+        defer { try? FileManager.default.removeItem(atPath: folder) }
         try "hello\n".write(toFile: folder + "/allowed/in/file", atomically: true, encoding: .utf8)
         try FileManager.default.createSymbolicLink(atPath: folder + "/allowed/out", withDestinationPath: folder)
         let failure = await ToolsImage.failure.value

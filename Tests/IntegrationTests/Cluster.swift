@@ -31,9 +31,10 @@ final class Cluster: Sendable {
         var proxy = true
         var logLevel = "debug"
         var security = Security.mutualTLS
-        /// More settings, one `name: value` each, of the sections `cluster` and `api`.
+        /// More settings, one `name: value` each, of the sections `cluster`, `api` and `engine`.
         var clusterSettings: [String] = []
         var apiSettings: [String] = []
+        var engineSettings: [String] = []
         /// Each node's certificate files in a folder of its own, as on other machines; else all read the operator's.
         var hasOwnCertificateFiles = false
         /// By node, where it is not the usual year.
@@ -143,6 +144,7 @@ final class Cluster: Sendable {
             api: {\((["host: 127.0.0.1", "port: \(member.apiPort)"] + options.apiSettings).joined(separator: ", "))}
             postgres: {url: "\(database)"}
             proxy: {enabled: \(options.proxy), host: 127.0.0.1, port: \(member.proxyPort)}
+            engine: {\(options.engineSettings.joined(separator: ", "))}
             secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
             """

@@ -154,7 +154,8 @@ struct AppSpecViolationTests {
             at: "healthCheck.expectedStatusCodes[0]"),
         Row(
             "healthCheck.expectedStatusCodes", ["300-200"], "got \"300-200\"", at: "healthCheck.expectedStatusCodes[0]"),
-        Row("healthCheck.command", ["true"], "is only for protocol HTTP", at: "healthCheck.path"),
+        Row(
+            "healthCheck", ["command": ["true"], "path": "/h"], "is only for protocol HTTP", at: "healthCheck.path"),
         Row("healthCheck", ["command": []], "must name a program", at: "healthCheck.command"),
         Row("healthCheck", ["command": "true"], "must be a list of strings", at: "healthCheck.command"),
         Row("healthCheck", ["protocol": "COMMAND"], "is required: the program", at: "healthCheck.command"),

@@ -80,4 +80,24 @@ struct SecretTests {
         }
         #expect(try await fixture.store.secrets().isEmpty)
     }
+
+    @Test func `what was found out about an image is kept with the app and its revision`() async throws {
+        let fixture = try await Fixture()
+        let epoch = try await fixture.lead(alice)
+        var app = application()
+        app.imageReview = ImageReview(revision: 1, verdict: .accepted, digest: "sha256:abc")
+        try await fixture.store.write(
+            [
+                .saveApplication(app),
+                .saveRevision(
+                    web, revision: 1, document: app.document, spec: app.spec, imageDigest: "sha256:abc", at: noon),
+                .saveRevision(web, revision: 2, document: app.document, spec: app.spec, at: noon),
+                .pinImage(web, revision: 2, digest: "sha256:def"),
+            ], epoch: epoch, leader: alice)
+        #expect(try await fixture.store.application(web) == app)
+        #expect(try await fixture.store.revisions(of: web).map(\.imageDigest) == ["sha256:def", "sha256:abc"])
+        app.imageReview = nil
+        try await fixture.store.write([.saveApplication(app)], epoch: epoch, leader: alice)
+        #expect(try await fixture.store.application(web) == app)
+    }
 }

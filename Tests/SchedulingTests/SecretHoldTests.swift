@@ -2,7 +2,7 @@ import OrchestryModel
 import Scheduling
 import Testing
 
-/// An app that lacks a secret is held back; one whose secret changed is rolled over.
+/// An app that lacks a secret, or whose image is not accepted, is held back.
 @Suite struct SecretHoldTests {
     private let password = SecretName(unchecked: "db-password")
     private func sealed(_ version: Int) -> SealedSecret {
@@ -81,5 +81,40 @@ import Testing
         #expect(Set(bench.runs.map(\.instance)) == before)
         #expect(bench.runs.allSatisfy { $0.secrets == [sealed(2)] })
         #expect(Set(bench.instances("web").map(\.instance)) == before)
+    }
+
+    @Test func `an image that is being looked up holds the app, then its digest is what runs`() throws {
+        var bench = LeaderBench()
+        bench.takeOver()
+        var looked = makeApplication(makeSpec("web", image: "reg.example:5000/shop/web:1"), replicas: 1)
+        looked.imageReview = ImageReview(revision: 1, verdict: .pending)
+        bench.send(.applicationChanged(looked))
+        #expect(bench.runs.isEmpty)
+        #expect(bench.reconciler.explain(app("web")).contains { $0.contains("being looked up") })
+        looked.imageReview = ImageReview(revision: 1, verdict: .accepted, digest: "sha256:abc")
+        bench.send(.applicationChanged(looked))
+        #expect(bench.runs.map(\.spec.image) == ["reg.example:5000/shop/web@sha256:abc"])
+        // A review of another revision counts for nothing.
+        looked.revision = 2
+        #expect(looked.pinnedSpec.image == "reg.example:5000/shop/web:1" && looked.reasonToHold == nil)
+    }
+
+    @Test func `a refused revision is given up at once, and nothing that serves is touched`() throws {
+        var bench = LeaderBench()
+        bench.takeOver()
+        bench.send(.applicationChanged(makeApplication(makeSpec("web"), replicas: 2)))
+        bench.settle("web")
+        let served = bench.targets("web")
+        var next = makeApplication(makeSpec("web", image: "web:2"), revision: 2, replicas: 2)
+        next.imageReview = ImageReview(revision: 2, verdict: .pending)
+        bench.send(.applicationChanged(next))
+        next.imageReview = ImageReview(revision: 2, verdict: .refused, reason: "CVE-1")
+        bench.send(.applicationChanged(next))
+        #expect(bench.reverts == [1])
+        #expect(bench.kinds.contains(.rolloutFailed))
+        #expect(bench.targets("web") == served && bench.runs.isEmpty)
+        bench.send(.tick, after: 600)
+        #expect(bench.reverts.isEmpty)
+        #expect(bench.reconciler.explain(app("web")).contains { $0.contains("refused: CVE-1") })
     }
 }

@@ -38,9 +38,10 @@ extension Agent {
     }
 
     private func ensureImage(of assignment: Assignment) -> Job {
-        let (engine, keys) = (engine, secretKeys)
+        let (engine, keys, images, clock) = (engine, secretKeys, images, clock)
         return { [weak self] in
             let spec = assignment.spec
+            var pulled = false
             do {
                 let present = try await engine.imageIsPresent(spec.image)
                 switch spec.pullPolicy {
@@ -54,8 +55,10 @@ extension Agent {
                     try await engine.pull(
                         spec.image,
                         registryAuthentication: try spec.registryAuthentication(assignment.secrets, with: keys))
+                    pulled = !present
                 case .never, .ifNotPresent: break
                 }
+                await images.used(spec.image, by: spec.name, pulled: pulled, at: clock.wall())
                 self?.submit(.lifecycle(assignment.instance, .imagePresent))
             } catch {
                 self?.submit(.lifecycle(assignment.instance, .imageFailed("\(error)")))
@@ -146,8 +149,8 @@ extension Agent {
     private func commandRunner(in container: String?) -> HealthProber.CommandRunner? {
         guard let container else { return nil }
         let engine = engine
-        return { command, limit throws(ProbeFailure) in
-            do {
+        return { command, limit async throws(ProbeFailure) -> Int in
+            do throws(EngineError) {
                 return try await engine.execute(command, in: container, timeout: limit).exitCode
             } catch {
                 throw error.code == .timeout ? .timeout(limit) : .notRun(error.message)

@@ -39,6 +39,7 @@ actor Agent {
     let engine: DockerEngine
     let prober: HealthProber
     let secretKeys: SecretKeys?
+    let images: ImageKeeper
     let clock: NodeClock
     let logger: Logger
     let onStatus: @Sendable (InstanceStatus) -> Void
@@ -60,7 +61,8 @@ actor Agent {
     private let configuredCapacity: (millicores: Int?, memoryBytes: Int64?)
 
     init(
-        node: NodeID, engine: DockerEngine, prober: HealthProber, secretKeys: SecretKeys?, clock: NodeClock,
+        node: NodeID, engine: DockerEngine, prober: HealthProber, secretKeys: SecretKeys?,
+        images: ImageKeeper, clock: NodeClock,
         capacity: (millicores: Int?, memoryBytes: Int64?), logger: Logger,
         onStatus: @escaping @Sendable (InstanceStatus) -> Void,
         onEvent: @escaping @Sendable (EventKind, AppName?, String, JSONValue) -> Void,
@@ -70,6 +72,7 @@ actor Agent {
         self.engine = engine
         self.prober = prober
         self.secretKeys = secretKeys
+        self.images = images
         self.clock = clock
         self.configuredCapacity = capacity
         self.logger = logger
@@ -133,6 +136,7 @@ actor Agent {
     func run() async {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.watchEngine() }
+            group.addTask { await self.removeOldImages() }
             for await input in inputs {
                 for job in handle(input) { group.addTask { await job() } }
                 if Task.isCancelled { break }
@@ -296,6 +300,26 @@ actor Agent {
             }
             try? await Task.sleep(for: wait)  // Cancelled: the loop's condition ends it.
             wait = min(wait * 2, .seconds(5))
+        }
+    }
+
+    /// Images that this node pulled and no longer needs, every ten minutes.
+    private func removeOldImages() async {
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: .seconds(600)) } catch { return }
+            await removeSurplusImages()
+        }
+    }
+
+    func removeSurplusImages() async {
+        for image in await images.surplus() {
+            do {
+                guard try await engine.removeImage(image) else { continue }  // Still in use: another time.
+                await images.forget(image)
+                logger.info("Removed an image no app needs any more", metadata: ["image": "\(image)"])
+            } catch {
+                logger.debug("An old image can't be removed yet", metadata: ["image": "\(image)", "error": "\(error)"])
+            }
         }
     }
 

@@ -69,7 +69,7 @@ extension LeaderTerm {
                 plan.changes += [
                     .saveRevision(
                         user.name, revision: changed.revision, document: changed.document, spec: changed.spec,
-                        secrets: changed.secrets, at: wall),
+                        secrets: changed.secrets, imageDigest: changed.imageReview?.digest, at: wall),
                     event(
                         .appUpdated, user.name,
                         "App \(user.name) gets secret \(name) version \(version) (revision \(changed.revision))",
@@ -89,7 +89,11 @@ extension LeaderTerm {
             $0.revision == user.revision && $0.state != .stopped && $0.state != .draining
         }
         // What pulls images is not in any container, and what does not run has nothing to replace.
-        if runs, user.spec.environmentSecrets.contains(secret.name) { application.revision += 1 }
+        if runs, user.spec.environmentSecrets.contains(secret.name) {
+            application.revision += 1
+            // The same image, so what was found out about it holds.
+            application.imageReview?.revision = application.revision
+        }
         return application
     }
 

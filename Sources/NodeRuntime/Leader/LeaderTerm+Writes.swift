@@ -1,4 +1,5 @@
 import Autoscaling
+import DockerEngine
 import Logging
 import OrchestryModel
 import PostgresStore
@@ -282,7 +283,7 @@ extension LeaderTerm {
             case .ready, .draining, .stopped: false
             }
         }
-        guard !waiting.isEmpty else {
+        guard !waiting.isEmpty || current.imageReview?.verdict == .refused else {
             return Plan(response: ControlResponse(body: Presentation.retried(current.name, instances: [])))
         }
         return Plan(
@@ -292,6 +293,15 @@ extension LeaderTerm {
                 event(.appRetried, current.name, "\(waiting.count) instances of \(current.name) try again now", request)
             ],
             retried: current.name)
+    }
+
+    /// Also what was refused: another look may find otherwise.
+    private func retry(_ name: AppName) {
+        if var application = applications[name], application.imageReview?.verdict == .refused {
+            application.imageReview = nil
+            reconcile(.applicationChanged(application))
+        }
+        reconcile(.retry(name))
     }
 
     private func planPolicy(_ current: Application, _ policy: JSONValue, _ request: ControlRequest) throws -> Plan {
@@ -357,7 +367,7 @@ extension LeaderTerm {
         if let application = plan.application { take(application, replacing: plan.scaled?.from) }
         for application in plan.others { take(application, replacing: nil) }
         if let name = plan.deleted { drop(name) }
-        if let name = plan.retried { reconcile(.retry(name)) }
+        if let name = plan.retried { retry(name) }
         return plan.response
     }
 
@@ -401,6 +411,9 @@ extension LeaderTerm {
                 application.document = stored.document
                 application.secrets = currentSecrets(of: spec, keeping: stored.secrets)
                 application.revision += 1
+                // It served before: its image was looked at then.
+                application.imageReview = ImageReview(
+                    revision: application.revision, verdict: .accepted, digest: stored.imageDigest)
                 application.updatedAt = wall
                 isInDoubt = true
                 try await surroundings.store.write(
@@ -408,7 +421,7 @@ extension LeaderTerm {
                         .saveApplication(application),
                         .saveRevision(
                             name, revision: application.revision, document: stored.document, spec: spec,
-                            secrets: application.secrets, at: wall),
+                            secrets: application.secrets, imageDigest: stored.imageDigest, at: wall),
                     ], epoch: epoch, leader: surroundings.me.id, turn: nextTurn())
                 isInDoubt = false
                 applications[name] = application

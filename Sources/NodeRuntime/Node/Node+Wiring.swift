@@ -126,7 +126,10 @@ extension Node {
     func surroundings() -> LeaderTerm.Surroundings {
         LeaderTerm.Surroundings(
             me: configuration.node, clock: clock, store: store, scaling: scaling,
-            secretKeys: configuration.secretKeys, hostPolicy: Self.hostPolicy(configuration), logger: logger,
+            secretKeys: configuration.secretKeys, hostPolicy: Self.hostPolicy(configuration),
+            reviewer: ImageReviewer(
+                engine: engine, keys: configuration.secretKeys, scanCommand: configuration.scanCommand, logger: logger),
+            logger: logger,
             isActive: { [leadership] in leadership.isActive($0) },
             sendCommand: { [weak self] node, command, epoch in self?.send(command, epoch: epoch, to: node) },
             publish: { [weak self] table, node in self?.publish(table, to: node) },
