@@ -29,9 +29,13 @@ extension DockerEngine {
     ) async throws(EngineError) -> CommandResult {
         let operation = "run a command in the container"
         if let late = lateCommands.withLock({ $0[containerID] }) {
-            let state = try await get(CommandStateDocument.self, operation, "/exec/\(late)/json")
-            guard !state.Running else {
-                throw EngineError(.timeout, operation: operation, message: "the one before still runs")
+            do throws(EngineError) {
+                let state = try await get(CommandStateDocument.self, operation, "/exec/\(late)/json")
+                guard !state.Running else {
+                    throw EngineError(.timeout, operation: operation, message: "the one before still runs")
+                }
+            } catch  where error.code == .notFound {
+                // It ended, and the engine has forgotten it.
             }
             lateCommands.withLock { $0[containerID] = nil }
         }

@@ -7,8 +7,8 @@ package struct RegistryCredentials: Sendable {
     private var user: String
     private var password: String
 
-    /// - Parameter image: decides among several registries.
-    /// - Returns: nil when the text is none of these forms.
+    /// - Parameter image: whose registry's entry of `auths` counts.
+    /// - Returns: nil when the text is none of these forms, or `auths` has no entry for that registry.
     package init?(_ text: String, image: String) {
         if text.hasPrefix("{") {
             guard let document = try? JSONValue(jsonText: text) else { return nil }  // Not JSON: none of the forms.
@@ -58,8 +58,10 @@ package struct RegistryCredentials: Sendable {
             let name = String(rest.prefix { $0 != "/" })
             return name == "index.docker.io" ? "docker.io" : name
         }
-        let match = auths.sorted { $0.key < $1.key }.first { host($0.key) == registry }?.value
-        guard let entry = match ?? (auths.count == 1 ? auths.values.first : nil) else { return nil }
+        // Another registry's password is nobody else's business, even if it is the only one there.
+        guard let entry = auths.sorted(by: { $0.key < $1.key }).first(where: { host($0.key) == registry })?.value else {
+            return nil
+        }
         if let pair = pair(in: entry) { return pair }
         guard let encoded = entry["auth"]?.stringValue, let data = Data(base64Encoded: encoded) else { return nil }
         return split(String(decoding: data, as: UTF8.self))

@@ -59,8 +59,8 @@ package final class HealthProber: Sendable {
             metadata: ["instance": "\(instance)", "endpoint": "\(probeEndpoint.map(String.init(describing:)) ?? "-")"])
     }
 
-    /// Ends the probing of an instance, for one purpose or for all; one that is not probed is fine. No result is delivered after this returns, except
-    /// one whose delivery had already begun on another thread.
+    /// Ends the probing of an instance, for one purpose or for all; one that is not probed is fine. No result is delivered
+    /// after this returns, except one whose delivery had already begun on another thread.
     package func stop(_ instance: InstanceID, _ purpose: Purpose? = nil) {
         let ended = probes.withLock { probes in
             [Purpose.readiness, .liveness].filter { purpose == nil || purpose == $0 }.compactMap {

@@ -48,10 +48,7 @@ package struct SecretKeys: Sendable {
     /// The first 16 hexadecimal digits of a hash that tells keys apart and says nothing about them.
     private static func identifier(of key: Data) -> String {
         let digest = SHA256.hash(data: Data("orchestry secret key\0".utf8) + key)
-        return digest.prefix(8).map { byte in
-            let digits = String(byte, radix: 16)
-            return digits.count == 1 ? "0" + digits : digits
-        }.joined()
+        return hexadecimal(digest.prefix(8))
     }
 
     /// The key that seals.
@@ -88,6 +85,30 @@ package struct SecretKeys: Sendable {
         } catch {
             throw .damaged(secret.name)
         }
+    }
+
+    /// Tells the value apart from others of its name, however often and by whichever node it was sealed: the same value has
+    /// the same fingerprint under the same key. HMAC-SHA256 under a key of its own that HKDF derives from the sealing key,
+    /// so that a value can't be guessed from it without the key file. The version plays no part.
+    /// - Parameter keyID: which key; nil: the one that seals.
+    /// - Returns: the key's id and 64 hexadecimal digits.
+    /// - Throws: `unknownKey`, `damaged`.
+    package func fingerprint(
+        of secret: SealedSecret, under keyID: String? = nil
+    ) throws(SecretSealingError) -> (keyID: String, digest: String) {
+        let keyID = keyID ?? sealingKeyID
+        guard let key = keys.first(where: { $0.id == keyID }) else { throw .unknownKey(secret.name, keyID: keyID) }
+        let value = try open(secret)
+        let derived = HKDF<SHA256>.deriveKey(
+            inputKeyMaterial: key.key, info: Data("orchestry secret fingerprint 1".utf8),
+            outputByteCount: Self.keyBytes)
+        let code = HMAC<SHA256>.authenticationCode(
+            for: context(name: secret.name, version: 0) + Data("\0\(value)".utf8), using: derived)
+        return (keyID, Self.hexadecimal(code))
+    }
+
+    private static func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
     /// No part can hold a NUL, so no two contexts give the same bytes.

@@ -217,8 +217,10 @@ final class Cluster: Sendable {
         try await send(.POST, "http://127.0.0.1:\(member.apiPort)\(path)", body: body, headers: headers)
     }
 
-    func put(_ path: String, _ body: JSONValue, to member: Member) async throws -> Answer {
-        try await send(.PUT, "http://127.0.0.1:\(member.apiPort)\(path)", body: body)
+    func put(
+        _ path: String, _ body: JSONValue, to member: Member, headers: [(String, String)] = []
+    ) async throws -> Answer {
+        try await send(.PUT, "http://127.0.0.1:\(member.apiPort)\(path)", body: body, headers: headers)
     }
 
     func delete(_ path: String, from member: Member) async throws -> Answer {

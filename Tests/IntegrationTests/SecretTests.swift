@@ -42,11 +42,19 @@ struct SecretTests {
             #expect(why.contains("orchestry secret set db.password"))
             #expect(try cluster.containers(of: "web").isEmpty)
 
+            let key = [("Idempotency-Key", "set")]
             for member in cluster.members {
-                let answer = try await cluster.put("/secrets/db.password", ["value": .string(values[0])], to: member)
+                let answer = try await cluster.put(
+                    "/secrets/db.password", ["value": .string(values[0])], to: member, headers: key)
                 #expect(answer.status == 200, "\(answer.text)")
-                #expect(answer.json["version"] == 1 && answer.json["restarting"] == [], "\(answer.text)")
+                // Without the key the second and third would be "no_change".
+                #expect(answer.json["status"] == "set" && answer.json["version"] == 1, "\(answer.text)")
+                #expect(answer.json["restarting"] == [], "\(answer.text)")
             }
+            let reused = try await cluster.put(
+                "/secrets/db.password", ["value": .string(values[1])], to: first, headers: key)
+            #expect(reused.status == 422, "\(reused.text)")
+            #expect(reused.json["type"] == "urn:orchestry:problem:idempotency-key-reused", "\(reused.text)")
             try await cluster.waitForReady("web", 2, via: first)
             #expect(try await seen(by: "web", on: cluster, via: third) == values[0])
             let before = try cluster.containers(of: "web")

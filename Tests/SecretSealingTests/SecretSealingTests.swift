@@ -52,6 +52,30 @@ struct SecretSealingTests {
         #expect(try after.open(both.seal("value", name: name, version: 2)) == "value")
     }
 
+    @Test func `a value's fingerprint is the same for each sealing, another for another value, name, cluster or key`()
+        throws
+    {
+        let (old, new) = (SecretKeys.generateLine(), SecretKeys.generateLine())
+        let (before, after) = (try keys([old, new]), try keys([new, old]))
+        let elsewhere = try keys([old], cluster: "staging")
+        let first = try before.fingerprint(of: before.seal("value", name: name, version: 0))
+        #expect(first.keyID == before.sealingKeyID && first.digest.count == 64)
+        // Sealed by a node that has another key on top already, and compared by one too.
+        let again = try after.fingerprint(of: after.seal("value", name: name, version: 3), under: first.keyID)
+        #expect(again == first)
+        let others = try [
+            before.fingerprint(of: before.seal("value ", name: name, version: 0)),
+            before.fingerprint(of: before.seal("value", name: SecretName(unchecked: "other"), version: 0)),
+            after.fingerprint(of: after.seal("value", name: name, version: 0)),
+            elsewhere.fingerprint(of: elsewhere.seal("value", name: name, version: 0)),
+        ].map(\.digest)
+        #expect(Set(others + [first.digest]).count == 5, "\(others)")
+        let lone = try keys([new])
+        #expect(throws: SecretSealingError.unknownKey(name, keyID: before.sealingKeyID)) {
+            try lone.fingerprint(of: lone.seal("value", name: name, version: 0), under: before.sealingKeyID)
+        }
+    }
+
     @Test(arguments: [
         ("", "it holds no key"), ("# only words", "it holds no key"), ("c2hvcnQ=", "line 1 is not base64 of 32 bytes"),
         ("\nnonsense!", "line 2 is not base64"),

@@ -88,7 +88,14 @@ extension LeaderTerm {
     /// - Throws: `Problem` when the key belongs to another request.
     private func earlierAnswer(to request: ControlRequest) async throws -> ControlResponse? {
         guard let stored = try await surroundings.store.storedRequest(request.idempotencyKey) else { return nil }
-        guard RequestFingerprint.mayBeSame(stored.fingerprint, RequestFingerprint.of(request.operation)) else {
+        let isSame: Bool
+        do {
+            isSame = try RequestFingerprint.mayBeSame(
+                stored.fingerprint, as: request.operation, keys: surroundings.secretKeys)
+        } catch {
+            throw Problem.secretsUnusable(error)
+        }
+        guard isSame else {
             throw Problem(
                 status: 422, code: "idempotency-key-reused", title: "The idempotency key belongs to another request",
                 detail: "The key '\(request.idempotencyKey)' was used for another request within the last day, and "
@@ -329,11 +336,17 @@ extension LeaderTerm {
     /// One fenced transaction with the answer in it: whoever sends the same key again gets that answer.
     private func commit(_ plan: Plan, request: ControlRequest) async throws -> ControlResponse? {
         guard surroundings.isActive(epoch) else { return nil }
+        let fingerprint: String
+        do {
+            fingerprint = try RequestFingerprint.of(request.operation, keys: surroundings.secretKeys)
+        } catch {
+            throw Problem.secretsUnusable(error)
+        }
         let changes =
             plan.changes + [
                 .completeRequest(
                     key: request.idempotencyKey, response: plan.response, actor: request.actor,
-                    at: surroundings.clock.wall(), fingerprint: RequestFingerprint.of(request.operation))
+                    at: surroundings.clock.wall(), fingerprint: fingerprint)
             ]
         var attempt = 0
         let turn = nextTurn()

@@ -85,7 +85,7 @@ enum ScanProcess {
             }
         }
         guard outcome.status != killed else {
-            throw Failure(description: "\(words.first ?? "it") was not done after \(seconds) s")
+            throw Failure(description: "\(words.first ?? "it") was killed, or not done after \(seconds) s")
         }
         return outcome
     }
@@ -99,8 +99,11 @@ enum ScanProcess {
         process.standardOutput = pipe
         process.standardError = pipe
         try process.run()
-        let output = pipe.fileHandleForReading.readDataToEndOfFile()
+        var output = Data()
+        while let part = try pipe.fileHandleForReading.read(upToCount: maximumOutput), !part.isEmpty {
+            output = (output + part).suffix(maximumOutput)
+        }
         process.waitUntilExit()
-        return (process.terminationStatus, String(decoding: output.suffix(maximumOutput), as: UTF8.self))
+        return (process.terminationStatus, String(decoding: output, as: UTF8.self))
     }
 }
