@@ -108,7 +108,8 @@ let package = Package(
         pure("SimulationKit", ["OrchestryModel", "Leadership"]),
 
         // Shells
-        shell("NodeConfiguration", ["OrchestryModel", configuration, system, yams]),
+        shell("NodeConfiguration", ["OrchestryModel", "SecretSealing", configuration, system, yams]),
+        shell("SecretSealing", ["OrchestryModel", crypto]),
         shell("Certificates", [x509, crypto, asn1]),
         shell(
             "PeerTransport",
@@ -132,6 +133,7 @@ let package = Package(
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "Scheduling",
                 "ProxyConfig", "NodeConfiguration", "PeerTransport", "PostgresStore",
                 "MetricsCache", "DockerEngine", "HealthProbes", "ProxyControl", "RestFacade", "Certificates",
+                "SecretSealing",
                 nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient, crypto,
             ]),
 
@@ -147,7 +149,7 @@ let package = Package(
         .executableTarget(
             name: "orchestry",
             dependencies: [
-                "OrchestryModel", "Certificates", argumentParser, asyncHTTPClient,
+                "OrchestryModel", "Certificates", "SecretSealing", argumentParser, asyncHTTPClient,
                 nioCore, nioHTTP1, yams,
             ],
             swiftSettings: strict),
@@ -162,7 +164,8 @@ let package = Package(
         tests("AutoscalingTests", ["Autoscaling", "OrchestryModel"]),
         tests("SchedulingTests", ["Scheduling", "OrchestryModel"]),
         tests("ProxyConfigTests", ["ProxyConfig", "OrchestryModel"], resources: [.copy("Golden")]),
-        tests("NodeConfigurationTests", ["NodeConfiguration", "OrchestryModel"]),
+        tests("NodeConfigurationTests", ["NodeConfiguration", "SecretSealing", "OrchestryModel"]),
+        tests("SecretSealingTests", ["SecretSealing", "OrchestryModel"]),
         tests("CertificatesTests", ["Certificates", x509, crypto, asn1]),
         tests(
             "PeerTransportTests",
@@ -174,7 +177,9 @@ let package = Package(
         tests("MetricsCacheTests", ["MetricsCache", "TestSupport", "OrchestryModel", "CSQLite", logging]),
         tests(
             "DockerEngineTests",
-            ["DockerEngine", "OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, logging]),
+            [
+                "DockerEngine", "OrchestryModel", "TestSupport", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, logging,
+            ]),
         tests(
             "HealthProbesTests",
             ["HealthProbes", "OrchestryModel", nioCore, nioPosix, logging]),
@@ -190,8 +195,9 @@ let package = Package(
         tests(
             "IntegrationTests",
             [
-                "OrchestryModel", "WireProtocol", "Certificates", "TestSupport", "orchestryd", asyncHTTPClient, nioCore,
-                nioHTTP1, nioPosix, nioSSL, nioTLS,
+                "OrchestryModel", "WireProtocol", "Certificates", "SecretSealing", "TestSupport", "orchestryd",
+                asyncHTTPClient,
+                nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),
         tests(
             "ChaosTests",

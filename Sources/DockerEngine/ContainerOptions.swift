@@ -9,15 +9,19 @@ package struct ContainerOptions {
     var imageUser: String
     /// A fixed address on the network, where the spec wants to know it beforehand; nil: the engine chooses.
     var address: String?
+    /// Opened; never in a label, a message or an argument.
+    var secrets: [SecretName: String]
 
     package init(
-        assignment: Assignment, epoch: Epoch, configuration: EngineConfiguration, imageUser: String, address: String?
+        assignment: Assignment, epoch: Epoch, configuration: EngineConfiguration, imageUser: String, address: String?,
+        secrets: [SecretName: String] = [:]
     ) {
         self.assignment = assignment
         self.epoch = epoch
         self.configuration = configuration
         self.imageUser = imageUser
         self.address = address
+        self.secrets = secrets
     }
 
     /// The engine keeps names unique, which makes two containers for one instance impossible.
@@ -44,7 +48,7 @@ package struct ContainerOptions {
             ExposedPorts: Dictionary(
                 uniqueKeysWithValues: publishedPorts.map { ("\($0)/tcp", CreateDocument.Empty()) }),
             StopTimeout: spec.termination.gracePeriodSeconds,
-            HostConfig: hostConfig,
+            HostConfig: try hostConfig(),
             NetworkingConfig: .init(
                 EndpointsConfig: [configuration.network: .init(IPAMConfig: address.map { .init(IPv4Address: $0) })]))
     }
@@ -64,6 +68,7 @@ package struct ContainerOptions {
             switch variable.source {
             case .value(let value): "\(variable.name)=\(value)"
             case .sdk(let key): sdkValue(key).map { "\(variable.name)=\($0)" }
+            case .secret(let name): secrets[name].map { "\(variable.name)=\($0)" }
             }
         }
     }
@@ -78,12 +83,69 @@ package struct ContainerOptions {
         }
     }
 
-    /// The app's ports, and the health check's where it has one of its own.
+    /// The app's ports, and the checks' where they have ports of their own.
     private var publishedPorts: Set<Int> {
-        Set(assignment.spec.ports.map(\.containerPort) + (assignment.spec.health.port.map { [$0] } ?? []))
+        let checks = [assignment.spec.health.port, assignment.spec.liveness?.port].compactMap(\.self)
+        return Set(assignment.spec.ports.map(\.containerPort) + checks)
     }
 
-    private var hostConfig: CreateDocument.HostConfig {
+    /// What the engine is asked to mount.
+    /// - Throws: `HostPolicy.Objection`.
+    func mounts() throws -> [CreateDocument.Mount] {
+        try assignment.spec.volumes.map { volume in
+            switch volume.kind {
+            case .volume:
+                CreateDocument.Mount(
+                    Type: "volume",
+                    Source: Self.volumeName(volume.source, of: assignment.app, cluster: configuration.cluster),
+                    Target: volume.target, ReadOnly: volume.readOnly,
+                    VolumeOptions: .init(Labels: [
+                        ContainerLabels.cluster: configuration.cluster.rawValue,
+                        ContainerLabels.app: assignment.app.rawValue,
+                    ]))
+            case .bind:
+                CreateDocument.Mount(
+                    Type: "bind", Source: try configuration.policy.resolveBind(volume.source).get(),
+                    Target: volume.target,
+                    ReadOnly: volume.readOnly, BindOptions: .init(Propagation: "rprivate"))
+            case .tmpfs:
+                // Engines mount these noexec, nosuid, nodev by themselves.
+                CreateDocument.Mount(
+                    Type: "tmpfs", Target: volume.target, ReadOnly: volume.readOnly,
+                    TmpfsOptions: .init(
+                        SizeBytes: volume.sizeBytes ?? assignment.spec.resources.memoryBytes / 2, Mode: 0o1777))
+            }
+        }
+    }
+
+    /// As for containers, no two pairs give the same text.
+    static func volumeName(_ name: String, of app: AppName, cluster: ClusterID) -> String {
+        "orchestry.\(cluster).\(app).\(name)"
+    }
+
+    private func securityOptions() throws -> [String] {
+        var options = ["no-new-privileges"]
+        switch assignment.spec.security.seccompProfile {
+        case nil: break
+        case "Unconfined"?: options.append("seccomp=unconfined")
+        case let name?: options.append("seccomp=\(try configuration.policy.seccompProfile(name).get())")
+        }
+        switch assignment.spec.security.appArmorProfile {
+        case nil: break
+        case "Unconfined"?: options.append("apparmor=unconfined")
+        case let name?: options.append("apparmor=\(name)")
+        }
+        return options
+    }
+
+    private var logOptions: [String: String] {
+        var options = configuration.logOptions
+        if let bytes = assignment.spec.logs?.maxSizeBytes { options["max-size"] = String(bytes) }
+        if let files = assignment.spec.logs?.maxFiles { options["max-file"] = String(files) }
+        return options
+    }
+
+    private func hostConfig() throws -> CreateDocument.HostConfig {
         let spec = assignment.spec
         var bindings: [String: [CreateDocument.Binding]]?
         if case .published(let hostAddress) = configuration.endpointMode {
@@ -102,13 +164,15 @@ package struct ContainerOptions {
             // The same number means no swap at all.
             MemorySwap: spec.resources.memoryBytes,
             PidsLimit: spec.resources.pidsLimit,
-            SecurityOpt: ["no-new-privileges"],
+            SecurityOpt: try securityOptions(),
             CapDrop: ["ALL"],
             CapAdd: spec.security.addCapabilities,
             ReadonlyRootfs: spec.security.readOnlyRootFilesystem,
-            Tmpfs: spec.security.readOnlyRootFilesystem ? ["/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"] : nil,
+            Tmpfs: spec.security.readOnlyRootFilesystem && !spec.volumes.contains { $0.target == "/tmp" }
+                ? ["/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"] : nil,
+            Mounts: try mounts(),
             Init: configuration.usesInit,
-            LogConfig: .init(Type: "json-file", Config: configuration.logOptions))
+            LogConfig: .init(Type: "json-file", Config: logOptions))
     }
 }
 
@@ -127,6 +191,25 @@ struct CreateDocument: Encodable {
         var `Type`: String
         var Config: [String: String]
     }
+    struct Mount: Encodable {
+        struct VolumeOptions: Encodable {
+            var Labels: [String: String]
+        }
+        struct BindOptions: Encodable {
+            var Propagation: String
+        }
+        struct TmpfsOptions: Encodable {
+            var SizeBytes: Int64
+            var Mode: Int
+        }
+        var `Type`: String
+        var Source: String?
+        var Target: String
+        var ReadOnly: Bool
+        var VolumeOptions: VolumeOptions?
+        var BindOptions: BindOptions?
+        var TmpfsOptions: TmpfsOptions?
+    }
     struct HostConfig: Encodable {
         var NetworkMode: String
         var PortBindings: [String: [Binding]]?
@@ -142,6 +225,7 @@ struct CreateDocument: Encodable {
         var CapAdd: [String]
         var ReadonlyRootfs: Bool
         var Tmpfs: [String: String]?
+        var Mounts: [Mount]
         var Init: Bool
         var LogConfig: LogConfig
     }

@@ -26,6 +26,51 @@ extension DockerEngine {
         try await imageDocument(reference) != nil
     }
 
+    /// The digest that an image's tag stands for: of the image on this host, where it is there and may be used as it is,
+    /// else what its registry says now.
+    /// - Returns: nil for an image that no registry knows: it was made on this host.
+    /// - Throws: also where the engine can't ask registries.
+    package func digest(
+        of reference: String, preferringLocal: Bool, registryAuthentication: String? = nil
+    ) async throws(EngineError) -> String? {
+        if preferringLocal, let document = try await imageDocument(reference) {
+            let name = ImageReference(reference).name
+            return (document.RepoDigests ?? []).lazy.compactMap { entry -> String? in
+                let parts = entry.split(separator: "@", maxSplits: 1)
+                guard parts.count == 2, Self.isSame(String(parts[0]), name) else { return nil }
+                return String(parts[1])
+            }.first
+        }
+        let operation = "look up image \(reference)"
+        let call = EngineTransport.Call(
+            operation: operation, method: .GET, path: "/distribution/\(PercentEncoding.component(reference))/json",
+            headers: registryAuthentication.map { [("X-Registry-Auth", $0)] } ?? [],
+            timeout: configuration.requestTimeout)
+        return try decode(DistributionDocument.self, try await transport.send(call).body, operation).Descriptor.digest
+    }
+
+    /// Engines write Docker Hub's images with or without its name.
+    private static func isSame(_ left: String, _ right: String) -> Bool {
+        func short(_ name: String) -> String {
+            var rest = name[...]
+            for prefix in ["docker.io/", "library/"] where rest.hasPrefix(prefix) {
+                rest = rest.dropFirst(prefix.count)
+            }
+            return String(rest)
+        }
+        return short(left) == short(right)
+    }
+
+    /// Takes a name of an image away, and the image with its last name.
+    /// - Returns: false when a container still uses it.
+    package func removeImage(_ reference: String) async throws(EngineError) -> Bool {
+        let operation = "remove image \(reference)"
+        let answer = try await send(
+            operation, .DELETE, "/images/\(PercentEncoding.component(reference))", timeout: configuration.startTimeout,
+            accepting: [404, 409])
+        return answer.status != 409
+    }
+
     func imageDocument(_ reference: String) async throws(EngineError) -> ImageDocument? {
         let operation = "inspect image \(reference)"
         let answer = try await send(
@@ -70,9 +115,7 @@ extension DockerEngine {
         let document = try EngineJSON.decode(PullDocument.self, from: line)
         if let message = document.error {
             let lower = message.lowercased()
-            let isMissing = ["not found", "manifest unknown", "access denied", "unauthorized"].contains {
-                lower.contains($0)
-            }
+            let isMissing = lower.contains("not found") || EngineTransport.isRegistryRefusal(lower)
             throw EngineError(isMissing ? .imageMissing : .serverError, operation: operation, message: message)
         }
         onProgress(

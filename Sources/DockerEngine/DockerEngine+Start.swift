@@ -14,18 +14,26 @@ extension DockerEngine {
     ///
     /// `instance.ip` in the environment has to be known before the container is made: an address is then chosen here, in
     /// the upper half of the network's range, where the engine's own choices (from the bottom) come last.
-    /// - Parameter epoch: of the leader who ordered it; becomes a label.
+    /// - Parameters:
+    ///   - epoch: of the leader who ordered it; becomes a label.
+    ///   - secrets: the opened values of those the environment names. They reach the engine in the request's body only,
+    ///     and whoever may ask the engine about the container can read them there.
     /// - Throws: `imageMissing`; `invalid` when the spec can't work here (no such program, user or limit).
-    package func start(_ assignment: Assignment, epoch: Epoch) async throws(EngineError) -> RunningContainer {
+    package func start(
+        _ assignment: Assignment, epoch: Epoch, secrets: [SecretName: String] = [:]
+    ) async throws(EngineError) -> RunningContainer {
         let operation = "start instance \(assignment.instance)"
         guard assignment.node == configuration.node else {
             throw EngineError(.invalid, operation: operation, message: "it is assigned to node \(assignment.node)")
+        }
+        if let missing = assignment.spec.environmentSecrets.first(where: { secrets[$0] == nil }) {
+            throw EngineError(.invalid, operation: operation, message: "it lacks secret '\(missing)'")
         }
         var failure = EngineError(.conflict, operation: operation, message: "no attempt was made")
         for attempt in 0..<Self.startAttempts {
             if attempt > 0 { try await pause(operation) }
             do {
-                let id = try await create(assignment, epoch: epoch, operation)
+                let id = try await create(assignment, epoch: epoch, secrets: secrets, operation)
                 try await startCreated(id, operation)
                 return RunningContainer(container: try await inspect(id), adopted: false)
             } catch  where error.code == .conflict {
@@ -42,7 +50,7 @@ extension DockerEngine {
     }
 
     private func create(
-        _ assignment: Assignment, epoch: Epoch, _ operation: String
+        _ assignment: Assignment, epoch: Epoch, secrets: [SecretName: String], _ operation: String
     ) async throws(EngineError) -> String {
         let image = assignment.spec.image
         guard let imageDocument = try await imageDocument(image) else {
@@ -51,10 +59,12 @@ extension DockerEngine {
         let address = ContainerOptions.needsAddress(assignment.spec) ? try await freeAddress(operation) : nil
         let options = ContainerOptions(
             assignment: assignment, epoch: epoch, configuration: configuration,
-            imageUser: imageDocument.Config?.User ?? "", address: address)
+            imageUser: imageDocument.Config?.User ?? "", address: address, secrets: secrets)
         let body: ByteBuffer
         do {
             body = try EngineJSON.encode(options.document())
+        } catch let objection as HostPolicy.Objection {
+            throw EngineError(.invalid, operation: operation, message: objection.text)
         } catch {
             throw EngineError(.invalid, operation: operation, message: "\(error)")
         }

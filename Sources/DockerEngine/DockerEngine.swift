@@ -2,6 +2,7 @@ import Logging
 import NIOCore
 import NIOHTTP1
 import OrchestryModel
+import Synchronization
 
 /// A node's containers, through the Docker Engine API (1.41) or Podman's compatible one.
 ///
@@ -12,6 +13,8 @@ package final class DockerEngine: Sendable {
     package let configuration: EngineConfiguration
     let transport: EngineTransport
     let logger: Logger
+    /// Commands that did not end in time, by container.
+    let lateCommands = Mutex<[String: String]>([:])
 
     /// - Parameter eventLoopGroup: is not shut down by the engine.
     package init(configuration: EngineConfiguration, eventLoopGroup: any EventLoopGroup, logger: Logger) {
@@ -94,6 +97,7 @@ package final class DockerEngine: Sendable {
     }
 
     func removeUnchecked(_ containerID: String, _ operation: String) async throws(EngineError) {
+        lateCommands.withLock { $0[containerID] = nil }
         // 409: somebody else's removal of it is under way.
         _ = try await send(
             operation, .DELETE, "/containers/\(containerID)", query: [("force", "1"), ("v", "1")],

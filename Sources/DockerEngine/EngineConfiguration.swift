@@ -29,12 +29,14 @@ package struct EngineConfiguration: Sendable {
     package var logOptions: [String: String]
     /// Runs the image's program under the engine's own `init`, which forwards signals and reaps orphans.
     package var usesInit: Bool
+    package var policy: HostPolicy
 
     package init(
         socketPath: String = "/var/run/docker.sock", tcpAddress: String? = nil, cluster: ClusterID, node: NodeID,
         network: String? = nil, endpointMode: EndpointMode = .container, requestTimeout: Duration = .seconds(10),
         startTimeout: Duration = .seconds(60), pullTimeout: Duration = .seconds(600),
-        logOptions: [String: String] = ["max-size": "10m", "max-file": "3"], usesInit: Bool = true
+        logOptions: [String: String] = ["max-size": "10m", "max-file": "3"], usesInit: Bool = true,
+        policy: HostPolicy = HostPolicy()
     ) {
         self.socketPath = socketPath
         self.tcpAddress = tcpAddress
@@ -47,5 +49,6 @@ package struct EngineConfiguration: Sendable {
         self.pullTimeout = pullTimeout
         self.logOptions = logOptions
         self.usesInit = usesInit
+        self.policy = policy
     }
 }

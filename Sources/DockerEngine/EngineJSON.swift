@@ -54,6 +54,14 @@ struct ImageDocument: Decodable {
     }
     var Id: String
     var Config: Config?
+    var RepoDigests: [String]?
+}
+
+struct DistributionDocument: Decodable {
+    struct Content: Decodable {
+        var digest: String
+    }
+    var Descriptor: Content
 }
 
 struct NetworkDocument: Decodable {

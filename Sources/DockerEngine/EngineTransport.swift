@@ -125,11 +125,18 @@ struct EngineTransport: Sendable {
             case 404 where lower.contains("no such image"): .imageMissing
             case 404: .notFound
             case 403, 409: .conflict
-            case 500 where lower.contains("no such image") || lower.contains("manifest unknown"): .imageMissing
+            case 500 where lower.contains("no such image") || isRegistryRefusal(lower): .imageMissing
             case 500...: .serverError
             default: .invalid
             }
         return EngineError(code, operation: operation, message: message.isEmpty ? "status \(status)" : message)
+    }
+
+    /// Whether an engine's words, in lower case, say that a registry lacks an image or does not give it to us.
+    static func isRegistryRefusal(_ words: String) -> Bool {
+        ["manifest unknown", "access denied", "unauthorized", "no basic auth credentials"].contains {
+            words.contains($0)
+        }
     }
 
     static func translate(_ error: any Error, _ operation: String) -> EngineError {

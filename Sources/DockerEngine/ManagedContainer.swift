@@ -18,6 +18,8 @@ package struct ManagedContainer: Hashable, Sendable {
     package var endpoint: Endpoint?
     /// Where its health check goes: the check's own port, else the primary one. nil as for `endpoint`.
     package var probeEndpoint: Endpoint?
+    /// The same of its liveness check.
+    package var livenessEndpoint: Endpoint?
     /// nil while it runs, and before its first start.
     package var exitCode: Int?
     /// The kernel killed one of its processes because the memory limit was reached.
@@ -28,7 +30,7 @@ package struct ManagedContainer: Hashable, Sendable {
     package init(
         id: String, instance: InstanceID, app: AppName, revision: Int, epoch: Epoch, assignment: Assignment? = nil,
         isRunning: Bool, startedAt: WallTime? = nil, endpoint: Endpoint? = nil, probeEndpoint: Endpoint? = nil,
-        exitCode: Int? = nil, outOfMemory: Bool, error: String
+        livenessEndpoint: Endpoint? = nil, exitCode: Int? = nil, outOfMemory: Bool, error: String
     ) {
         self.id = id
         self.instance = instance
@@ -40,6 +42,7 @@ package struct ManagedContainer: Hashable, Sendable {
         self.startedAt = startedAt
         self.endpoint = endpoint
         self.probeEndpoint = probeEndpoint
+        self.livenessEndpoint = livenessEndpoint
         self.exitCode = exitCode
         self.outOfMemory = outOfMemory
         self.error = error
@@ -112,6 +115,7 @@ extension ManagedContainer {
             isRunning: document.State.Running, startedAt: startedAt,
             endpoint: primary.flatMap(addresses.endpoint),
             probeEndpoint: (assignment?.spec.health.port ?? primary).flatMap(addresses.endpoint),
+            livenessEndpoint: (assignment?.spec.liveness?.port ?? primary).flatMap(addresses.endpoint),
             exitCode: document.State.Running || startedAt == nil ? nil : document.State.ExitCode,
             outOfMemory: document.State.OOMKilled ?? false, error: document.State.Error ?? "")
     }

@@ -3,16 +3,28 @@ import NIOCore
 import OrchestryModel
 import Synchronization
 
-/// Probes instances as their checks say: HTTP (redirects are not followed) or a TCP connection, on event loops, without a
-/// thread or a task for each.
+/// Probes instances as their checks say: HTTP (redirects are not followed), a TCP connection, or a command in the
+/// container, on event loops, without a thread for each.
 ///
 /// The first probe goes out at once. Until an instance has been ready once (`successThreshold` successes in a row) it is
 /// probed each 250 ms (or `periodSeconds`, if shorter) for a minute at most, whatever `initialDelaySeconds` says: that delay
 /// is about *failing* an instance, which is the receiver's decision. Afterwards each period, ±10%.
 package final class HealthProber: Sendable {
+    /// What a probe is for; an instance may have one of each.
+    package enum Purpose: Hashable, Sendable { case readiness, liveness }
+    /// Runs a command in an instance's container and returns its exit code, or throws `ProbeFailure`, within a little more
+    /// than the limit.
+    package typealias CommandRunner =
+        @Sendable (_ command: [String], _ limit: Duration) async throws(ProbeFailure) -> Int
+
+    private struct Key: Hashable {
+        var instance: InstanceID
+        var purpose: Purpose
+    }
+
     private let eventLoopGroup: any EventLoopGroup
     private let logger: Logger
-    private let probes = Mutex<[InstanceID: InstanceProbe]>([:])
+    private let probes = Mutex<[Key: InstanceProbe]>([:])
 
     /// - Parameter eventLoopGroup: is not shut down by the prober.
     package init(eventLoopGroup: any EventLoopGroup, logger: Logger) {
@@ -24,28 +36,38 @@ package final class HealthProber: Sendable {
     /// - Parameters:
     ///   - check: `kind: none` gives a success each time without asking anybody.
     ///   - probeEndpoint: exactly what is connected to. `check.port` plays no part here, because it is a port *inside* the
-    ///     container: the engine's `ManagedContainer.probeEndpoint` has it translated.
+    ///     container: the engine's `ManagedContainer.probeEndpoint` has it translated. nil: only a command can succeed.
+    ///   - runCommand: for `kind: command`.
     ///   - onResult: called on an event loop, so it must not block; results of one instance come in order.
     package func start(
-        _ instance: InstanceID, check: AppSpec.HealthCheck, probeEndpoint: Endpoint,
+        _ instance: InstanceID, purpose: Purpose = .readiness, check: AppSpec.HealthCheck, probeEndpoint: Endpoint?,
+        runCommand: CommandRunner? = nil,
         onResult: @escaping @Sendable (InstanceID, ProbeResult) -> Void
     ) {
         let probe = InstanceProbe(
             instance: instance, check: check, endpoint: probeEndpoint, eventLoop: eventLoopGroup.next(),
-            onResult: onResult)
+            isUrgent: purpose == .readiness, runCommand: runCommand, onResult: onResult)
+        let key = Key(instance: instance, purpose: purpose)
         let previous = probes.withLock { probes in
-            defer { probes[instance] = probe }
-            return probes[instance]
+            defer { probes[key] = probe }
+            return probes[key]
         }
         previous?.stop()
         probe.start()
-        logger.debug("probing", metadata: ["instance": "\(instance)", "endpoint": "\(probeEndpoint)"])
+        logger.debug(
+            "probing",
+            metadata: ["instance": "\(instance)", "endpoint": "\(probeEndpoint.map(String.init(describing:)) ?? "-")"])
     }
 
-    /// Ends the probing of an instance; one that is not probed is fine. No result is delivered after this returns, except
-    /// one whose delivery had already begun on another thread.
-    package func stop(_ instance: InstanceID) {
-        _ = probes.withLock { $0.removeValue(forKey: instance) }?.stop()
+    /// Ends the probing of an instance, for one purpose or for all; one that is not probed is fine. No result is delivered
+    /// after this returns, except one whose delivery had already begun on another thread.
+    package func stop(_ instance: InstanceID, _ purpose: Purpose? = nil) {
+        let ended = probes.withLock { probes in
+            [Purpose.readiness, .liveness].filter { purpose == nil || purpose == $0 }.compactMap {
+                probes.removeValue(forKey: Key(instance: instance, purpose: $0))
+            }
+        }
+        for probe in ended { probe.stop() }
     }
 
     /// Ends all probing and waits until the last connection is closed.

@@ -16,6 +16,7 @@ final class InstanceProbe: Sendable {
     private struct State {
         var timer: Scheduled<Void>?
         var channel: (any Channel)?
+        var command: Task<Void, Never>?
         var successesInRow = 0
         var wasReady = false
         var isProbing = false
@@ -25,6 +26,9 @@ final class InstanceProbe: Sendable {
     private let check: AppSpec.HealthCheck
     private let address: Result<SocketAddress, ProbeFailure>
     private let request: ProbeRequest
+    /// Looks often until the first success.
+    private let isUrgent: Bool
+    private let runCommand: HealthProber.CommandRunner?
     private let onResult: @Sendable (InstanceID, ProbeResult) -> Void
     private let eventLoop: any EventLoop
     private let begun = NIODeadline.now()
@@ -34,13 +38,20 @@ final class InstanceProbe: Sendable {
     private let closed: EventLoopPromise<Void>
 
     init(
-        instance: InstanceID, check: AppSpec.HealthCheck, endpoint: Endpoint, eventLoop: any EventLoop,
+        instance: InstanceID, check: AppSpec.HealthCheck, endpoint: Endpoint?, eventLoop: any EventLoop,
+        isUrgent: Bool, runCommand: HealthProber.CommandRunner?,
         onResult: @escaping @Sendable (InstanceID, ProbeResult) -> Void
     ) {
         self.instance = instance
         self.check = check
-        address = Result { try SocketAddress(ipAddress: endpoint.host, port: endpoint.port) }
-            .mapError { .unreachable("no address: \(endpoint): \($0)") }
+        if let endpoint {
+            address = Result { try SocketAddress(ipAddress: endpoint.host, port: endpoint.port) }
+                .mapError { .unreachable("no address: \(endpoint): \($0)") }
+        } else {
+            address = .failure(.unreachable("it has no address"))
+        }
+        self.isUrgent = isUrgent
+        self.runCommand = runCommand
         request = ProbeRequest(check, endpoint: endpoint)
         self.onResult = onResult
         self.eventLoop = eventLoop
@@ -58,6 +69,7 @@ final class InstanceProbe: Sendable {
         eventLoop.execute {
             self.state.value.timer?.cancel()
             self.state.value.channel?.close(promise: nil)
+            self.state.value.command?.cancel()
             if !self.state.value.isProbing { self.closed.succeed() }
         }
         return closed.futureResult
@@ -71,7 +83,12 @@ final class InstanceProbe: Sendable {
         state.value.isProbing = true
         let started = NIODeadline.now()
         let status = eventLoop.makePromise(of: Int.self)
-        let ended = check.kind == .none ? succeed(status) : connect(status)
+        let ended =
+            switch check.kind {
+            case .none: succeed(status)
+            case .http, .tcp: connect(status)
+            case .command: run(status)
+            }
         let delivered = status.futureResult.map { self.outcome(status: $0) }
             .flatMapErrorThrowing { .failure(Self.failure($0)) }
             .map { outcome in
@@ -82,7 +99,32 @@ final class InstanceProbe: Sendable {
     }
 
     private func outcome(status: Int) -> ProbeResult.Outcome {
-        check.kind == .http ? request.outcome(status: status) : .success
+        switch check.kind {
+        case .http: request.outcome(status: status)
+        case .command: status == 0 ? .success : .failure(.exitCode(status))
+        case .tcp, .none: .success
+        }
+    }
+
+    /// - Parameter status: completed with the exit code or a failure.
+    /// - Returns: completed when the command is over, or nobody waits for it any more.
+    private func run(_ status: EventLoopPromise<Int>) -> EventLoopFuture<Void> {
+        guard let runCommand, let command = check.command else {
+            status.fail(ProbeFailure.notRun("there is none"))
+            return eventLoop.makeSucceededVoidFuture()
+        }
+        let over = eventLoop.makePromise(of: Void.self)
+        let limit = Duration.nanoseconds(Int64(check.timeoutSeconds * 1e9))
+        // Ends by itself at the limit; cancelled in `stop`.
+        state.value.command = Task {
+            do throws(ProbeFailure) {
+                status.succeed(try await runCommand(command, limit))
+            } catch {
+                status.fail(error)
+            }
+            over.succeed()
+        }
+        return over.futureResult
     }
 
     private func succeed(_ status: EventLoopPromise<Int>) -> EventLoopFuture<Void> {
@@ -138,9 +180,10 @@ final class InstanceProbe: Sendable {
 
     private func finish(_ started: NIODeadline) {
         state.value.channel = nil
+        state.value.command = nil
         state.value.isProbing = false
         guard !stopped else { return closed.succeed() }
-        let isFast = !state.value.wasReady && (.now() - begun).seconds < Self.readinessSeconds
+        let isFast = isUrgent && !state.value.wasReady && (.now() - begun).seconds < Self.readinessSeconds
         let period = isFast ? min(check.periodSeconds, Self.readinessPeriod) : check.periodSeconds
         let next = started + .nanoseconds(Int64(period * Double.random(in: Self.jitter) * 1e9))
         state.value.timer = eventLoop.scheduleTask(deadline: next) { self.probe() }

@@ -7,13 +7,14 @@ package struct ProbeRequest: Sendable {
     /// What is sent.
     package let bytes: ByteBuffer
 
-    package init(_ check: AppSpec.HealthCheck, endpoint: Endpoint) {
+    /// - Parameter endpoint: for the `Host` header; nil: the request is never sent.
+    package init(_ check: AppSpec.HealthCheck, endpoint: Endpoint?) {
         self.check = check
         let body = check.method == "GET" ? nil : check.body ?? ""
         let path = Self.printable(check.path).replacing(" ", with: "%20")
         var head = "\(Self.printable(check.method)) \(path) HTTP/1.1\r\n"
         let names = Set(check.headers.keys.map { $0.lowercased() })
-        if !names.contains("host") { head += "Host: \(endpoint)\r\n" }
+        if !names.contains("host") { head += "Host: \(endpoint.map(String.init(describing:)) ?? "")\r\n" }
         if !names.contains("user-agent") { head += "User-Agent: orchestry-probe\r\n" }
         for (name, value) in check.headers.sorted(by: { $0.key < $1.key }) where !Self.isOurs(name) {
             head += "\(Self.printable(name)): \(Self.printable(value))\r\n"
@@ -34,9 +35,7 @@ package struct ProbeRequest: Sendable {
     }
 
     package func outcome(status: Int) -> ProbeResult.Outcome {
-        let isExpected =
-            check.expectedStatuses.isEmpty ? (200...399).contains(status) : check.expectedStatuses.contains(status)
-        return isExpected ? .success : .failure(.unexpectedStatus(status))
+        check.expects(status) ? .success : .failure(.unexpectedStatus(status))
     }
 }
 

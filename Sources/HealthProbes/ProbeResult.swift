@@ -23,6 +23,10 @@ package enum ProbeFailure: Error, Hashable, Sendable, CustomStringConvertible {
     /// No answer within the check's timeout.
     case timeout(Duration)
     case unexpectedStatus(Int)
+    /// The command ended with this code.
+    case exitCode(Int)
+    /// The command could not be run, in the engine's words.
+    case notRun(String)
     /// The connection ended before an answer.
     case closed
     /// What came is not HTTP.
@@ -35,6 +39,8 @@ package enum ProbeFailure: Error, Hashable, Sendable, CustomStringConvertible {
         case .refused: "connection refused"
         case .timeout(let limit): "no answer within \(limit)"
         case .unexpectedStatus(let status): "status \(status)"
+        case .exitCode(let code): "the command ended with \(code)"
+        case .notRun(let reason): "the command could not be run: \(reason)"
         case .closed: "connection closed without an answer"
         case .malformed: "the answer is not HTTP"
         case .unreachable(let reason): reason

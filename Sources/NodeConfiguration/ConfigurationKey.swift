@@ -100,6 +100,20 @@ extension ConfigurationKey {
             "engine.cpu_millicores", .integer, default: "0", "CPU that instances may reserve; 0: what the engine has."),
         .init(
             "engine.memory_bytes", .integer, default: "0", "Memory that instances may reserve; 0: what the engine has."),
+        .init(
+            "engine.bind_allow", .list, default: "",
+            "Folders of this host below which apps may mount; none by default."),
+        .init("engine.seccomp_dir", .string, default: "", "Folder with the seccomp profiles that apps may name."),
+        .init(
+            "engine.scan_command", .list, default: "",
+            "Program and arguments that look at an image before a revision's first instance; `{image}` stands for it. "
+                + "Ending with anything but 0 it refuses the revision."),
+        .init("engine.keep_images", .integer, default: "3", "Pulled images kept of each app, 0…1000; 0: all."),
+        .init("engine.log_max_size", .string, default: "10m", "A container's log file is rotated at this size."),
+        .init("engine.log_max_files", .integer, default: "3", "Log files kept of a container, 1…100."),
+        .init(
+            "secrets.key_file", .string, default: "",
+            "File with the keys that seal secrets, the same on every node; `orchestry secret key` makes one."),
         .init("proxy.enabled", .boolean, default: "true", "Run nginx on this node."),
         .init("proxy.binary", .string, default: "nginx", "The nginx program."),
         .init("proxy.host", .string, default: "127.0.0.1", "Address nginx listens on for the apps."),

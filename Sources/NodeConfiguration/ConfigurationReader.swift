@@ -76,6 +76,17 @@ struct ConfigurationReader {
         return nil
     }
 
+    /// Absolute paths without a slash at the end.
+    mutating func folders(_ name: String) -> [String] {
+        text(name).split(separator: ",").compactMap { item in
+            var path = item.trimmingPrefix(" ")[...]
+            while path.count > 1, path.last == "/" || path.last == " " { path = path.dropLast() }
+            if path.hasPrefix("/"), !path.split(separator: "/").contains("..") { return String(path) }
+            problems.append("\(origin(name)): '\(item)' must be an absolute path without '..'")
+            return nil
+        }
+    }
+
     mutating func peers(_ name: String) -> [NodeID: NodeConfiguration.PeerAddress] {
         var result: [NodeID: NodeConfiguration.PeerAddress] = [:]
         for item in text(name).split(separator: ",") {

@@ -1,4 +1,5 @@
 import OrchestryModel
+import SecretSealing
 
 /// A node's whole configuration, checked.
 package struct NodeConfiguration: Sendable {
@@ -41,6 +42,17 @@ package struct NodeConfiguration: Sendable {
     /// nil: what the engine reports.
     package var cpuMillicores: Int?
     package var memoryBytes: Int64?
+    package var bindAllow: [String]
+    package var seccompFolder: String?
+    /// Empty: images are not scanned.
+    package var scanCommand: [String]
+    /// Of each app; 0: all.
+    package var keepImages: Int
+    /// As the engine takes it: `10m`.
+    package var logMaxSize: String
+    package var logMaxFiles: Int
+    /// nil: this node can neither take nor open secrets.
+    package var secretKeys: SecretKeys?
     package var proxyEnabled: Bool
     package var proxyBinary: String
     package var proxyHost: String
@@ -104,6 +116,18 @@ package struct NodeConfiguration: Sendable {
         cpuMillicores = millicores == 0 ? nil : millicores
         let memory = reader.integer("engine.memory_bytes", in: 0...Int.max)
         memoryBytes = memory == 0 ? nil : Int64(memory)
+        bindAllow = reader.folders("engine.bind_allow")
+        let seccomp = reader.text("engine.seccomp_dir")
+        seccompFolder = seccomp.isEmpty ? nil : seccomp
+        scanCommand = reader.text("engine.scan_command").split(separator: ",").map {
+            $0.trimmingPrefix(" ").description
+        }
+        keepImages = reader.integer("engine.keep_images", in: 0...1_000)
+        logMaxSize = reader.text("engine.log_max_size")
+        if logMaxSize.wholeMatch(of: /[1-9][0-9]{0,8}[kmg]?/) == nil {
+            reader.problems.append("engine.log_max_size must be bytes, or a number with k, m or g, got '\(logMaxSize)'")
+        }
+        logMaxFiles = reader.integer("engine.log_max_files", in: 1...100)
         proxyEnabled = reader.flag("proxy.enabled")
         proxyBinary = reader.required("proxy.binary")
         proxyHost = reader.text("proxy.host")
@@ -119,6 +143,14 @@ package struct NodeConfiguration: Sendable {
         if leaseTTL < renewInterval * 2 || leaseTTL < promise * 2 {
             reader.problems.append(
                 "leadership.lease_ttl must be at least 2 × leadership.renew_interval and 2 × leadership.promise")
+        }
+        let keyFile = reader.text("secrets.key_file")
+        if !keyFile.isEmpty, let cluster {
+            do {
+                secretKeys = try SecretKeyFile.load(keyFile, cluster: cluster)
+            } catch {
+                reader.problems.append("secrets.key_file: \(error)")
+            }
         }
         guard let id, let cluster else { return nil }
         self.cluster = cluster

@@ -28,6 +28,7 @@ extension AppSpec {
         document["metadata"] = ["name": .string(name.rawValue), "labels": members.removeValue(forKey: "labels") ?? [:]]
         document["scaling"] = members.removeValue(forKey: "scaling")
         document["healthCheck"] = members.removeValue(forKey: "health")
+        document["livenessCheck"] = members.removeValue(forKey: "liveness")
         document["spec"] = .object(members)
         return try parse(.object(document)).spec
     }
@@ -56,16 +57,21 @@ extension AppSpec {
         flat["labels"] = given(document["metadata"]?["labels"]) ?? [:]
         flat["scaling"] = given(document["scaling"]) ?? [:]
         flat["health"] = document["healthCheck"] ?? .null
+        flat["liveness"] = given(document["livenessCheck"])
         return .object(flat)
     }
 }
 
 extension DocumentReader {
-    fileprivate static let rootKeys = ["apiVersion", "kind", "metadata", "spec", "scaling", "healthCheck"]
+    fileprivate static let rootKeys = [
+        "apiVersion", "kind", "metadata", "spec", "scaling", "healthCheck", "livenessCheck",
+    ]
     fileprivate static let rootHints = [
         "name": "it belongs into metadata", "labels": "it belongs into metadata", "image": "it belongs into spec",
         "ports": "it belongs into spec", "type": "it belongs into spec", "resources": "it belongs into spec",
         "environment": "it belongs into spec", "env": "it belongs into spec", "health": "did you mean healthCheck?",
+        "liveness": "did you mean livenessCheck?", "livenessProbe": "did you mean livenessCheck?",
+        "readinessProbe": "did you mean healthCheck?",
     ]
 
     /// Nil only when something was reported.
@@ -86,12 +92,14 @@ extension DocumentReader {
         let name = metadata.flatMap { appName($0) }
         let labels = metadata.map { self.labels($0) } ?? [:]
         let container = container(root["spec"], name: name)
-        let health = health(root["healthCheck"], container: container)
+        let health = health(root["healthCheck"], at: "healthCheck", container: container)
+        let liveness = self.liveness(root["livenessCheck"], container: container)
         let scaling = scaling(root["scaling"], at: "scaling")
         guard let name, var spec = container else { return nil }
         spec.name = name
         spec.labels = labels
         spec.health = health
+        spec.liveness = liveness
         spec.scaling = scaling
         return spec
     }

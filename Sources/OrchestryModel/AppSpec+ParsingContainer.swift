@@ -2,15 +2,21 @@
 extension DocumentReader {
     private static let specKeys = [
         "type", "image", "ports", "resources", "environment", "env", "command", "args", "workingDir", "pullPolicy",
-        "security", "routing", "termination", "rollout", "volumes",
+        "imagePullSecret", "security", "volumes", "logging", "routing", "termination", "rollout",
     ]
     private static let specHints = [
         "scaling": "it belongs beside spec, at the document's root",
         "healthCheck": "it belongs beside spec, at the document's root",
         "health": "write healthCheck beside spec, at the document's root",
         "labels": "it belongs into metadata", "name": "it belongs into metadata",
+        "volumeMounts": "write volumes, each with its target", "log_driver": "did you mean logging?",
+        "cap_add": "write security.capabilities.add", "cap_drop": "all are dropped; add with security.capabilities.add",
+        "read_only": "write security.readOnlyRootFilesystem", "user": "write security.user",
+        "tmpfs": "write volumes: [{type: tmpfs, target: PATH}]", "mem_limit": "write resources.memory",
+        "cpus": "write resources.cpu", "pids_limit": "write resources.pids",
         "replicas": "write scaling.minReplicas and scaling.maxReplicas",
         "imagePullPolicy": "did you mean pullPolicy?", "securityContext": "did you mean security?",
+        "imagePullSecrets": "write imagePullSecret: NAME, a secret with `user:password` (orchestry secret set NAME)",
         "workingDirectory": "did you mean workingDir?", "arguments": "did you mean args?",
     ]
 
@@ -23,19 +29,18 @@ extension DocumentReader {
         let image = text(
             spec, "image", atMost: 512, "an image reference (repository[:tag][@sha256:digest], lower case)",
             isImageReference)
-        if spec["volumes"] != nil {
-            report("spec.volumes", "is not available yet: keep data outside the container, for example in a database")
-        }
         let standIn = name ?? AppName(unchecked: "app")
         return AppSpec(
             name: standIn, kind: kind ?? .http, image: image ?? "",
             pullPolicy: choice(
                 spec, "pullPolicy", [("IfNotPresent", .ifNotPresent), ("Always", .always), ("Never", .never)])
                 ?? .ifNotPresent,
+            imagePullSecret: secretName(spec, "imagePullSecret"),
             command: words(spec, "command"), arguments: words(spec, "args"),
             workingDirectory: text(spec, "workingDir", atMost: 4096, "an absolute path") { $0.hasPrefix("/") },
             environment: environment(spec), ports: ports(spec, kind: kind), resources: resources(spec),
-            security: security(spec), routing: routing(spec, kind: kind, name: standIn),
+            security: security(spec), volumes: volumes(spec), logs: logging(spec),
+            routing: routing(spec, kind: kind, name: standIn),
             termination: termination(spec), rollout: rollout(spec))
     }
 
@@ -93,10 +98,15 @@ extension DocumentReader {
             report("spec.env", "must not be given beside environment, which means the same")
         }
         let key = spec["environment"] != nil ? "environment" : "env"
+        let hints = [
+            "valueFrom": "write source: secret and key: NAME, or source: sdk",
+            "secret": "write source: secret and key: NAME",
+        ]
         var variables: [AppSpec.EnvironmentVariable] = []
         var names: Set<String> = []
         for (path, value) in list(spec, key, atMost: 512, of: "{name, value}") ?? [] {
-            guard let entry = object(value, at: path, keys: ["name", "value", "source", "key"]) else {
+            guard let entry = object(value, at: path, keys: ["name", "value", "source", "key"], hints: hints)
+            else {
                 if value == .null { report(path, "must be an object with name and value") }
                 continue
             }
@@ -109,7 +119,21 @@ extension DocumentReader {
             if !names.insert(name).inserted { report("\(path).name", "must not repeat a name, got \"\(name)\" twice") }
             if let source { variables.append(AppSpec.EnvironmentVariable(name: name, source: source)) }
         }
+        let secrets = Set(
+            variables.compactMap { variable in
+                if case .secret(let name) = variable.source { name } else { nil }
+            })
+        if secrets.count > SealedSecret.maximumPerApp {
+            report(
+                "spec.\(key)",
+                "must name at most \(SealedSecret.maximumPerApp) different secrets, got \(secrets.count)")
+        }
         return variables
+    }
+
+    private mutating func secretName(_ object: Object, _ key: String) -> SecretName? {
+        text(object, key, atMost: 63, "a secret's name (letters, digits, '.', '_', '-')", SecretName.isValid)
+            .map(SecretName.init(unchecked:))
     }
 
     private mutating func variableSource(_ entry: Object) -> AppSpec.EnvironmentVariable.Source? {
@@ -126,10 +150,11 @@ extension DocumentReader {
         }
         switch kind {
         case .secret:
-            report(
-                entry.path(of: "source"),
-                "secret is not available yet: pass the value, or read it from where your app keeps secrets")
-            return nil
+            if entry["value"] != nil { report(entry.path(of: "value"), "must not be given with source secret") }
+            if entry["key"] == nil {
+                report(entry.path(of: "key"), "is required with source secret: a name from `orchestry secret list`")
+            }
+            return secretName(entry, "key").map { .secret($0) }
         case .sdk:
             if entry["value"] != nil { report(entry.path(of: "value"), "must not be given with source sdk") }
             let keys = AppSpec.EnvironmentVariable.sdkKeys
@@ -138,7 +163,7 @@ extension DocumentReader {
             }
             return choice(entry, "key", keys.map { ($0, $0) }).map { .sdk($0) }
         case .value:
-            if entry["key"] != nil { report(entry.path(of: "key"), "is only for source sdk") }
+            if entry["key"] != nil { report(entry.path(of: "key"), "is only for source sdk or secret") }
             // Null and absent both mean the empty value, as in a shell's `A=`.
             guard let value = entry["value"] else { return .value("") }
             let path = entry.path(of: "value")
@@ -189,8 +214,16 @@ extension DocumentReader {
         guard
             let security = object(
                 spec["security"], at: "spec.security",
-                keys: ["user", "allowRoot", "readOnlyRootFilesystem", "addCapabilities"],
-                hints: ["privileged": "privileged containers are not available", "runAsUser": "did you mean user?"])
+                keys: [
+                    "user", "allowRoot", "readOnlyRootFilesystem", "addCapabilities", "capabilities", "seccompProfile",
+                    "appArmorProfile",
+                ],
+                hints: [
+                    "privileged": "privileged containers are not available", "runAsUser": "did you mean user?",
+                    "runAsGroup": "write user: \"UID:GID\"", "runAsNonRoot": "it is so unless allowRoot is true",
+                    "allowPrivilegeEscalation": "it is never allowed: no-new-privileges is always set",
+                    "seccomp": "did you mean seccompProfile?", "apparmor": "did you mean appArmorProfile?",
+                ])
         else { return result }
         if let value = security["user"] {
             // A bare number is a user id.
@@ -203,16 +236,72 @@ extension DocumentReader {
         if let user = result.user?.split(separator: ":").first, user == "0" || user == "root", !result.allowRoot {
             report("spec.security.user", "must not be root unless allowRoot is true")
         }
-        for (path, value) in list(security, "addCapabilities", atMost: 41, of: "capability names") ?? [] {
-            let name = value.stringValue?.uppercased() ?? ""
-            let plain = name.hasPrefix("CAP_") ? String(name.dropFirst(4)) : name
-            guard linuxCapabilities.contains(plain) else {
-                report(path, "must be a Linux capability such as NET_BIND_SERVICE, got \(Self.describe(value))")
-                continue
+        result.seccompProfile = profile(security, "seccompProfile")
+        result.appArmorProfile = profile(security, "appArmorProfile")
+        addCapabilities(security, "addCapabilities", to: &result)
+        let nested = object(security["capabilities"], at: "spec.security.capabilities", keys: ["add", "drop"])
+        if let nested {
+            addCapabilities(nested, "add", to: &result)
+            // All are dropped to begin with; naming some changes nothing, unless they are added too.
+            for (path, value) in list(nested, "drop", atMost: 41, of: "capability names") ?? [] {
+                guard let name = capability(value, at: path, or: ["ALL"]) else { continue }
+                if result.addCapabilities.contains(name) { report(path, "must not drop \(name), which is added") }
             }
-            if !result.addCapabilities.contains(plain) { result.addCapabilities.append(plain) }
         }
         return result
+    }
+
+    private mutating func addCapabilities(_ object: Object, _ key: String, to security: inout AppSpec.Security) {
+        for (path, value) in list(object, key, atMost: 41, of: "capability names") ?? [] {
+            guard let name = capability(value, at: path, or: []) else { continue }
+            if !security.addCapabilities.contains(name) { security.addCapabilities.append(name) }
+        }
+    }
+
+    private mutating func capability(_ value: JSONValue, at path: String, or others: [String]) -> String? {
+        let name = value.stringValue?.uppercased() ?? ""
+        let plain = name.hasPrefix("CAP_") ? String(name.dropFirst(4)) : name
+        if linuxCapabilities.contains(plain) || others.contains(plain) { return plain }
+        report(path, "must be a Linux capability such as NET_BIND_SERVICE, got \(Self.describe(value))")
+        return nil
+    }
+
+    /// `RuntimeDefault` is the same as nothing. Kubernetes' object form is understood too.
+    private mutating func profile(_ security: Object, _ key: String) -> String? {
+        guard let value = security[key] else { return nil }
+        let path = security.path(of: key)
+        if value.objectValue != nil {
+            guard let entry = object(value, at: path, keys: ["type", "localhostProfile"]) else { return nil }
+            enum Kind { case standard, none, local }
+            let kind: Kind? = choice(
+                entry, "type", [("RuntimeDefault", .standard), ("Unconfined", .none), ("Localhost", .local)])
+            switch kind {
+            case .standard?: return nil
+            case Kind.none?: return "Unconfined"
+            case .local?:
+                if entry["localhostProfile"] == nil {
+                    report("\(path).localhostProfile", "is required with type Localhost")
+                }
+                return profileName(entry["localhostProfile"], at: "\(path).localhostProfile")
+            case nil:
+                if entry["type"] == nil {
+                    report("\(path).type", "is required: RuntimeDefault, Unconfined or Localhost")
+                }
+                return nil
+            }
+        }
+        let name = profileName(value, at: path)
+        if name?.lowercased() == "runtimedefault" { return nil }
+        return name?.lowercased() == "unconfined" ? "Unconfined" : name
+    }
+
+    private mutating func profileName(_ value: JSONValue?, at path: String) -> String? {
+        value.flatMap {
+            text(
+                $0, at: path, atMost: 63,
+                "RuntimeDefault, Unconfined or a profile's name (letters, digits, '.', '_', '-')",
+                SecretName.isValid)
+        }
     }
 
     // MARK: Termination, rollout

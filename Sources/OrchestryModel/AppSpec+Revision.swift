@@ -18,11 +18,14 @@ extension AppSpec {
         var ports: [Int]
         var resources: Resources
         var security: Security
+        var volumes: [Volume]
+        var logs: LogOptions?
     }
 
     private var containerInputs: ContainerInputs {
         ContainerInputs(
             image: image, command: command, arguments: arguments, workingDirectory: workingDirectory,
-            environment: environment, ports: ports.map(\.containerPort), resources: resources, security: security)
+            environment: environment, ports: ports.map(\.containerPort), resources: resources, security: security,
+            volumes: volumes, logs: logs)
     }
 }

@@ -11,6 +11,8 @@ public struct AppSpec: Hashable, Sendable, Codable {
     /// An image reference as the engine takes it: `repository[:tag][@sha256:…]`.
     public var image: String
     public var pullPolicy: PullPolicy
+    /// The secret with the registry's user and password; nil: the image is pulled without.
+    public var imagePullSecret: SecretName?
     /// Overrides the image's entry point; nil keeps it.
     public var command: [String]?
     /// Overrides the image's default arguments; nil keeps them.
@@ -21,25 +23,33 @@ public struct AppSpec: Hashable, Sendable, Codable {
     public var ports: [Port]
     public var resources: Resources
     public var security: Security
+    public var volumes: [Volume]
+    public var logs: LogOptions?
     public var routing: Routing
     public var termination: Termination
     public var rollout: RolloutPolicy
     public var health: HealthCheck
+    /// Tells a container that can't be helped, and is to be replaced, from one that is only not ready. nil: a ready one that
+    /// goes on failing `health` is restarted.
+    public var liveness: HealthCheck?
     public var scaling: ScalingPolicy
 
     public init(
         name: AppName, labels: [String: String] = [:], kind: Kind = .http, image: String,
-        pullPolicy: PullPolicy = .ifNotPresent, command: [String]? = nil, arguments: [String]? = nil,
-        workingDirectory: String? = nil, environment: [EnvironmentVariable] = [], ports: [Port],
-        resources: Resources = Resources(), security: Security = Security(), routing: Routing? = nil,
+        pullPolicy: PullPolicy = .ifNotPresent, imagePullSecret: SecretName? = nil, command: [String]? = nil,
+        arguments: [String]? = nil, workingDirectory: String? = nil, environment: [EnvironmentVariable] = [],
+        ports: [Port],
+        resources: Resources = Resources(), security: Security = Security(), volumes: [Volume] = [],
+        logs: LogOptions? = nil, routing: Routing? = nil,
         termination: Termination = Termination(), rollout: RolloutPolicy = RolloutPolicy(),
-        health: HealthCheck? = nil, scaling: ScalingPolicy = ScalingPolicy()
+        health: HealthCheck? = nil, liveness: HealthCheck? = nil, scaling: ScalingPolicy = ScalingPolicy()
     ) {
         self.name = name
         self.labels = labels
         self.kind = kind
         self.image = image
         self.pullPolicy = pullPolicy
+        self.imagePullSecret = imagePullSecret
         self.command = command
         self.arguments = arguments
         self.workingDirectory = workingDirectory
@@ -47,10 +57,13 @@ public struct AppSpec: Hashable, Sendable, Codable {
         self.ports = ports
         self.resources = resources
         self.security = security
+        self.volumes = volumes
+        self.logs = logs
         self.routing = routing ?? Routing(hosts: [name.rawValue])
         self.termination = termination
         self.rollout = rollout
         self.health = health ?? HealthCheck(kind: ports.isEmpty ? .none : .tcp)
+        self.liveness = liveness
         self.scaling = scaling
     }
 
@@ -64,6 +77,8 @@ extension AppSpec {
             case value(String)
             /// Filled in when the container is made: `instance.ip`, `instance.port`, `app.name`, `app.replicas`.
             case sdk(String)
+            /// The value of a secret, filled in on the instance's node.
+            case secret(SecretName)
         }
         public var name: String
         public var source: Source
@@ -111,14 +126,20 @@ extension AppSpec {
         public var readOnlyRootFilesystem: Bool
         /// Linux capabilities to add after all are dropped, for example `NET_BIND_SERVICE`.
         public var addCapabilities: [String]
+        /// nil: the engine's own profile. `Unconfined`: none. Else the name of a file in the node's `engine.seccomp_dir`.
+        public var seccompProfile: String?
+        /// nil: the engine's own profile. `Unconfined`: none. Else a profile that is loaded on the node.
+        public var appArmorProfile: String?
         public init(
             user: String? = nil, allowRoot: Bool = false, readOnlyRootFilesystem: Bool = false,
-            addCapabilities: [String] = []
+            addCapabilities: [String] = [], seccompProfile: String? = nil, appArmorProfile: String? = nil
         ) {
             self.user = user
             self.allowRoot = allowRoot
             self.readOnlyRootFilesystem = readOnlyRootFilesystem
             self.addCapabilities = addCapabilities
+            self.seccompProfile = seccompProfile
+            self.appArmorProfile = appArmorProfile
         }
     }
 
@@ -177,10 +198,22 @@ extension AppSpec {
         }
     }
 
+    /// HTTP statuses that count as healthy, both ends included.
+    public struct StatusRange: Hashable, Sendable, Codable {
+        public var first: Int
+        public var last: Int
+        public init(first: Int, last: Int) {
+            self.first = first
+            self.last = last
+        }
+    }
+
     /// How the agent finds out whether an instance may receive traffic.
     public struct HealthCheck: Hashable, Sendable, Codable {
         public enum Kind: String, Hashable, Sendable, Codable {
             case http, tcp
+            /// A program in the container that ends with 0.
+            case command
             /// A running container counts as healthy (workers without a port).
             case none
         }
@@ -194,8 +227,11 @@ extension AppSpec {
         public var headers: [String: String]
         /// Sent with POST; nil: empty.
         public var body: String?
-        /// HTTP statuses that count as healthy; empty: 200…399.
+        /// HTTP statuses that count as healthy, beside `expectedStatusRanges`; both empty: 200…399.
         public var expectedStatuses: [Int]
+        public var expectedStatusRanges: [StatusRange]
+        /// Program and arguments, for kind `command`: never empty there.
+        public var command: [String]?
         /// Before the first probe that may *fail* an instance, 0…3,600 s. Probing for readiness begins at once.
         public var initialDelaySeconds: Double
         /// 0.1…3,600 s.
@@ -208,8 +244,9 @@ extension AppSpec {
         public var successThreshold: Int
         public init(
             kind: Kind, port: Int? = nil, path: String = "/", method: String = "GET", headers: [String: String] = [:],
-            body: String? = nil, expectedStatuses: [Int] = [], initialDelaySeconds: Double = 0,
-            periodSeconds: Double = 5, timeoutSeconds: Double = 2, failureThreshold: Int = 3, successThreshold: Int = 1
+            body: String? = nil, expectedStatuses: [Int] = [], expectedStatusRanges: [StatusRange] = [],
+            command: [String]? = nil, initialDelaySeconds: Double = 0, periodSeconds: Double = 5,
+            timeoutSeconds: Double = 2, failureThreshold: Int = 3, successThreshold: Int = 1
         ) {
             self.kind = kind
             self.port = port
@@ -218,11 +255,22 @@ extension AppSpec {
             self.headers = headers
             self.body = body
             self.expectedStatuses = expectedStatuses
+            self.expectedStatusRanges = expectedStatusRanges
+            self.command = command
             self.initialDelaySeconds = initialDelaySeconds
             self.periodSeconds = periodSeconds
             self.timeoutSeconds = timeoutSeconds
             self.failureThreshold = failureThreshold
             self.successThreshold = successThreshold
         }
+    }
+}
+
+extension AppSpec.HealthCheck {
+    /// Whether an HTTP status counts as healthy.
+    public func expects(_ status: Int) -> Bool {
+        if expectedStatuses.isEmpty, expectedStatusRanges.isEmpty { return (200...399).contains(status) }
+        return expectedStatuses.contains(status)
+            || expectedStatusRanges.contains { $0.first <= status && status <= $0.last }
     }
 }

@@ -13,9 +13,15 @@ public struct Application: Hashable, Sendable, Codable {
     public var createdAt: WallTime
     public var updatedAt: WallTime
     public var lastScaledAt: WallTime?
+    /// The secrets its spec names, in the versions that were current when this revision was made. Sorted by name. One that
+    /// is missing holds the app back: see `reasonToHold`.
+    public var secrets: [SealedSecret]
+    /// nil: no review is needed. One of another revision counts for nothing.
+    public var imageReview: ImageReview?
     public init(
         spec: AppSpec, document: JSONValue, revision: Int, status: Status, replicas: Int, createdAt: WallTime,
-        updatedAt: WallTime, lastScaledAt: WallTime? = nil
+        updatedAt: WallTime, lastScaledAt: WallTime? = nil, secrets: [SealedSecret] = [],
+        imageReview: ImageReview? = nil
     ) {
         self.spec = spec
         self.document = document
@@ -25,8 +31,28 @@ public struct Application: Hashable, Sendable, Codable {
         self.createdAt = createdAt
         self.updatedAt = updatedAt
         self.lastScaledAt = lastScaledAt
+        self.secrets = secrets
+        self.imageReview = imageReview
     }
     public var name: AppName { spec.name }
+
+    /// Why no new instance may be made now, as a predicate without a full stop; nil: nothing stands against it.
+    public var reasonToHold: String? {
+        let missing = spec.secretNames.filter { name in !secrets.contains { $0.name == name } }
+        guard !missing.isEmpty else { return imageObjection }
+        let names = missing.map { "'\($0)'" }.joined(separator: ", ")
+        return "secret\(missing.count == 1 ? "" : "s") \(names) \(missing.count == 1 ? "is" : "are") not set: "
+            + missing.map { "orchestry secret set \($0)" }.joined(separator: "; ")
+    }
+
+    private var imageObjection: String? {
+        guard let imageReview, imageReview.revision == revision else { return nil }
+        return switch imageReview.verdict {
+        case .accepted: nil
+        case .pending: "its image is being looked up"
+        case .refused: "revision \(revision) was refused: \(imageReview.reason)"
+        }
+    }
 }
 
 /// A node as it introduces itself.

@@ -49,12 +49,17 @@ public struct Assignment: Hashable, Sendable, Codable {
     public var spec: AppSpec
     /// Wanted replicas when the instance was made, for `app.replicas`.
     public var replicas: Int
-    public init(instance: InstanceID, revision: Int, node: NodeID, spec: AppSpec, replicas: Int) {
+    /// Sealed for the node's key; sorted by name.
+    public var secrets: [SealedSecret]
+    public init(
+        instance: InstanceID, revision: Int, node: NodeID, spec: AppSpec, replicas: Int, secrets: [SealedSecret] = []
+    ) {
         self.instance = instance
         self.revision = revision
         self.node = node
         self.spec = spec
         self.replicas = replicas
+        self.secrets = secrets
     }
     public var app: AppName { spec.name }
 }

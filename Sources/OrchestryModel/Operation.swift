@@ -10,6 +10,12 @@ public enum Operation: Hashable, Sendable, Codable {
     case setPolicy(AppName, policy: JSONValue)
     case simulateMetrics(AppName, SimulatedMetrics)
     case stepDown
+    /// Skip the back-off of instances that are not ready.
+    case retry(AppName)
+    /// Sealed by the node that took it, as version 0.
+    case setSecret(SealedSecret)
+    /// `force`: even though apps name it.
+    case removeSecret(SecretName, force: Bool)
 
     // Reads: answered by the leader from memory, or from PostgreSQL while there is no leader.
     case listApps
@@ -23,11 +29,17 @@ public enum Operation: Hashable, Sendable, Codable {
     case systemMetrics
     /// The latest evaluations of an app, in words and figures.
     case why(AppName)
+    case listSecrets
+    case showSecret(SecretName)
 
     public var isWrite: Bool {
         switch self {
-        case .register, .start, .stop, .delete, .scale, .setPolicy, .simulateMetrics, .stepDown: true
-        case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why: false
+        case .register, .start, .stop, .delete, .scale, .setPolicy, .simulateMetrics, .stepDown, .retry, .setSecret,
+            .removeSecret:
+            true
+        case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .listSecrets,
+            .showSecret:
+            false
         }
     }
 }
@@ -128,6 +140,11 @@ public struct Problem: Error, Hashable, Sendable {
         Problem(
             status: 422, code: "invalid-document", title: "The request breaks a rule", detail: error.description,
             violations: error.violations)
+    }
+    public static func secretNotFound(_ name: SecretName) -> Problem {
+        Problem(
+            status: 404, code: "secret-not-found", title: "No such secret",
+            detail: "Secret \(name) not found. `orchestry secret list` shows the secrets there are.")
     }
     public static func noLeader(_ detail: String) -> Problem {
         Problem(

@@ -9,8 +9,21 @@ extension StateChange {
         switch self {
         case .saveApplication(let application): [try Self.save(application)]
         case .deleteApplication(let name, let time): [Self.delete(name, at: time)]
-        case .saveRevision(let app, let revision, let document, let spec, let time):
-            [try Self.save(revision: revision, of: app, document: document, spec: spec, at: time)]
+        case .saveRevision(let app, let revision, let document, let spec, let secrets, let digest, let time):
+            [
+                try Self.save(
+                    revision: revision, of: app, document: document, spec: spec, secrets: secrets, digest: digest,
+                    at: time)
+            ]
+        case .pinImage(let app, let revision, let digest):
+            [
+                Statement(
+                    "UPDATE revisions SET image_digest = $3 WHERE app_name = $1 AND revision = $2::integer",
+                    [.id(app), .int32(revision), .text(digest)])
+            ]
+        case .pinSecrets(let app, let revision, let secrets): [Self.pin(secrets, revision: revision, of: app)]
+        case .saveSecret(let secret, let actor, let time): Self.save(secret, by: actor, at: time)
+        case .removeSecret(let name): Self.removeSecret(name)
         case .saveInstance(let status): Self.save(status)
         case .removeInstance(let instance):
             [Statement("DELETE FROM instances WHERE instance_id = $1", [.id(instance)])]
@@ -29,13 +42,14 @@ extension StateChange {
         Statement(
             """
             INSERT INTO applications (name, spec, status, created_at, updated_at, replicas, last_scaled_at, mode,
-                document, revision, deleted_at)
+                document, revision, secret_versions, image_review, deleted_at)
             VALUES ($1, $2::jsonb, $3, \(SQL.timestamp(4)), \(SQL.timestamp(5)), $6::integer, \(SQL.timestamp(7)), $8,
-                $9::jsonb, $10::integer, NULL)
+                $9::jsonb, $10::integer, $11::jsonb, $12::jsonb, NULL)
             ON CONFLICT (name) DO UPDATE SET spec = EXCLUDED.spec, status = EXCLUDED.status,
                 created_at = EXCLUDED.created_at, updated_at = EXCLUDED.updated_at, replicas = EXCLUDED.replicas,
                 last_scaled_at = EXCLUDED.last_scaled_at, mode = EXCLUDED.mode, document = EXCLUDED.document,
-                revision = EXCLUDED.revision, deleted_at = NULL
+                revision = EXCLUDED.revision, secret_versions = EXCLUDED.secret_versions,
+                image_review = EXCLUDED.image_review, deleted_at = NULL
             """,
             [
                 .id(application.name), .json(try JSONText.encode(application.spec, what: "a specification")),
@@ -43,6 +57,8 @@ extension StateChange {
                 .int32(application.replicas), .time(application.lastScaledAt),
                 .text(application.spec.scaling.mode.rawValue),
                 .json(JSONText.encode(application.document)), .int32(application.revision),
+                .json(pins(application.secrets)),
+                .json(try JSONText.encode(application.imageReview, what: "a review")),
             ])
     }
 
@@ -58,18 +74,21 @@ extension StateChange {
 
     /// A number taken by other content violates the primary key: two leaders' histories never mix unnoticed.
     private static func save(
-        revision: Int, of app: AppName, document: JSONValue, spec: AppSpec, at time: WallTime
+        revision: Int, of app: AppName, document: JSONValue, spec: AppSpec, secrets: [SealedSecret], digest: String?,
+        at time: WallTime
     ) throws(StoreError) -> Statement {
         Statement(
             """
-            INSERT INTO revisions (app_name, revision, document, spec, created_at)
-            SELECT $1::varchar, $2::integer, $3::jsonb, $4::jsonb, \(SQL.timestamp(5))
+            INSERT INTO revisions (app_name, revision, document, spec, created_at, secret_versions,
+                image_digest)
+            SELECT $1::varchar, $2::integer, $3::jsonb, $4::jsonb, \(SQL.timestamp(5)), $6::jsonb, $7
             WHERE NOT EXISTS (SELECT FROM revisions WHERE app_name = $1 AND revision = $2::integer
                 AND document = $3::jsonb AND spec = $4::jsonb)
             """,
             [
                 .id(app), .int32(revision), .json(JSONText.encode(document)),
-                .json(try JSONText.encode(spec, what: "a specification")), .time(time),
+                .json(try JSONText.encode(spec, what: "a specification")), .time(time), .json(pins(secrets)),
+                .text(digest),
             ])
     }
 

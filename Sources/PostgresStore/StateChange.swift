@@ -9,7 +9,16 @@ package enum StateChange: Sendable {
     case deleteApplication(AppName, at: WallTime)
     /// The application must have been saved before, or earlier in the same write. A number that exists is accepted only
     /// with the same content.
-    case saveRevision(AppName, revision: Int, document: JSONValue, spec: AppSpec, at: WallTime)
+    case saveRevision(
+        AppName, revision: Int, document: JSONValue, spec: AppSpec, secrets: [SealedSecret] = [],
+        imageDigest: String? = nil, at: WallTime)
+    /// What a revision's tag meant, found out after it was made.
+    case pinImage(AppName, revision: Int, digest: String)
+    /// What a revision uses of secrets, changed after it was made: a secret that it lacked was set.
+    case pinSecrets(AppName, revision: Int, [SealedSecret])
+    /// A new version, or one that exists sealed under another key. Old versions that no app uses are forgotten.
+    case saveSecret(SealedSecret, by: String, at: WallTime)
+    case removeSecret(SecretName)
     /// Inserts or replaces the instance's row; without container or address only updates a row that exists, because
     /// `instances.container_id` and `ip` can't be null.
     case saveInstance(InstanceStatus)
@@ -64,11 +73,20 @@ package struct StoredRevision: Hashable, Sendable {
     package var revision: Int
     package var document: JSONValue
     package var spec: AppSpec
+    /// What it used, as far as these versions are still there.
+    package var secrets: [SealedSecret]
+    /// What its image's tag meant; nil: not known.
+    package var imageDigest: String?
     package var createdAt: WallTime
-    package init(revision: Int, document: JSONValue, spec: AppSpec, createdAt: WallTime) {
+    package init(
+        revision: Int, document: JSONValue, spec: AppSpec, secrets: [SealedSecret] = [], imageDigest: String? = nil,
+        createdAt: WallTime
+    ) {
         self.revision = revision
         self.document = document
         self.spec = spec
+        self.secrets = secrets
+        self.imageDigest = imageDigest
         self.createdAt = createdAt
     }
 }

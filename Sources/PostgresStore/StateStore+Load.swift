@@ -16,6 +16,8 @@ package struct DesiredState: Sendable {
     package var nodes: [StoredNode]
     /// Oldest first, per app the last `StateStore.rememberedScalings` of the last hour.
     package var scalings: [PastScaling]
+    /// The newest version of each, by name.
+    package var secrets: [SecretSummary]
 }
 
 extension StateStore {
@@ -45,9 +47,7 @@ extension StateStore {
         return try await run { connection, deadline throws(StoreError) in
             let results: [[Row]]
             do throws(StoreError) {
-                results = try connection.transaction(
-                    [Self.schemaVersion, Self.allApplications, Self.allInstances, Self.allNodes, Self.pastScalings],
-                    deadline: deadline)
+                results = try connection.transaction([Self.schemaVersion] + Self.everything, deadline: deadline)
             } catch .query(sqlState: let state, message: let message) where state != "42P01" {
                 // Another release's tables may lack what is asked for here: then its version is the answer.
                 let found = try connection.run(Self.schemaVersion, deadline: deadline)[0].int(0)
@@ -64,9 +64,12 @@ extension StateStore {
         }
     }
 
-    /// - Parameter results: of all apps, instances, nodes and past scalings.
+    /// What `desiredState` is made of.
+    static let everything = [allApplications, allInstances, allNodes, pastScalings, allSecrets]
+
+    /// - Parameter results: of `everything`.
     static func desiredState(_ results: [[Row]]) throws(StoreError) -> DesiredState {
-        var state = DesiredState(applications: [], instances: [], nodes: [], scalings: [])
+        var state = DesiredState(applications: [], instances: [], nodes: [], scalings: [], secrets: [])
         for row in results[0] { state.applications.append(try application(row)) }
         for row in results[1] { state.instances.append(try instance(row)) }
         for row in results[2] { state.nodes.append(try node(row)) }
@@ -76,6 +79,7 @@ extension StateStore {
                     app: AppName(unchecked: try row.text(0)), time: try row.time(1),
                     fromReplicas: try row.int(2), toReplicas: try row.int(3)))
         }
+        for row in results[4] { state.secrets.append(try secret(row)) }
         return state
     }
 

@@ -28,12 +28,14 @@ extension StateStore {
     package func revisions(of app: AppName) async throws(StoreError) -> [StoredRevision] {
         let statement = Statement(
             """
-            SELECT revision, document, spec, \(SQL.milliseconds("created_at"))
+            SELECT revision, document, spec, \(SQL.milliseconds("created_at")), orchestry_secrets(secret_versions),
+                image_digest
             FROM revisions WHERE app_name = $1 ORDER BY revision DESC
             """, [.id(app)])
         return try await read(statement) { row throws(StoreError) in
             StoredRevision(
                 revision: try row.int(0), document: try row.jsonValue(1), spec: try row.json(2, as: AppSpec.self),
+                secrets: try row.json(4, as: [SealedSecret].self), imageDigest: row.values[5],
                 createdAt: try row.time(3))
         }
     }
@@ -154,7 +156,7 @@ extension StateStore {
 
     // MARK: -
 
-    private func read<Value: Sendable>(
+    func read<Value: Sendable>(
         _ statement: Statement, _ decode: @escaping @Sendable (Row) throws(StoreError) -> Value
     ) async throws(StoreError) -> [Value] {
         try await run { connection, deadline throws(StoreError) in

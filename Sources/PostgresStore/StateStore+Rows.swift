@@ -4,7 +4,8 @@ import OrchestryModel
 extension StateStore {
     static let selectApplication = """
         SELECT spec, document, revision, status, replicas, \(SQL.milliseconds("created_at")),
-            \(SQL.milliseconds("updated_at")), \(SQL.milliseconds("last_scaled_at")), name
+            \(SQL.milliseconds("updated_at")), \(SQL.milliseconds("last_scaled_at")), name,
+            orchestry_secrets(secret_versions), image_review
         FROM applications
         """
 
@@ -19,7 +20,8 @@ extension StateStore {
         return Application(
             spec: spec, document: try row.jsonValue(1), revision: try row.int(2), status: status,
             replicas: try row.int(4), createdAt: try row.time(5), updatedAt: try row.time(6),
-            lastScaledAt: try row.optionalTime(7))
+            lastScaledAt: try row.optionalTime(7), secrets: try row.json(9, as: [SealedSecret].self),
+            imageReview: row.values[10] == nil ? nil : try row.json(10, as: ImageReview?.self))
     }
 
     static let allInstances = Statement(

@@ -11,7 +11,7 @@ extension StateStore {
             guard try connection.run(exists, deadline: deadline).first?.bool(0) == true,
                 try connection.run(schemaVersion, deadline: deadline).first?.int(0) == schema
             else { return }
-            let reads = [allApplications, allInstances, allNodes, pastScalings].map {
+            let reads = everything.map {
                 // All of the plan is made, and little of it runs.
                 Statement("SELECT * FROM (\($0.sql)) AS everything LIMIT 5")
             }

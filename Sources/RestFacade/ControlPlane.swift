@@ -5,6 +5,8 @@ package protocol ControlPlane: Sendable {
     /// Carries out a request, here or at the leader, waiting for a leader if need be. Returns early when the task is
     /// cancelled (the client's time is up); whether a write was applied is then open.
     func perform(_ request: ControlRequest) async -> ControlResponse
+    /// Encrypts a value that a client sent, before it goes anywhere.
+    func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret
     /// What this node knows of the cluster; never waits for another node.
     func clusterView() async -> ClusterView
     /// This node's metrics in Prometheus' text format, version 0.0.4.

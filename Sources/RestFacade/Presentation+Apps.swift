@@ -102,6 +102,14 @@ extension Presentation {
         ["status": "no_change", "app": .string(app.rawValue), "replicas": JSONValue(replicas)]
     }
 
+    /// - Parameter instances: those whose back-off ends now.
+    package static func retried(_ app: AppName, instances: [InstanceID]) -> JSONValue {
+        [
+            "status": instances.isEmpty ? "no_change" : "retrying", "app": .string(app.rawValue),
+            "instances": .array(instances.map { .string($0.rawValue) }),
+        ]
+    }
+
     /// - Parameter posted: the policy as the client sent it.
     package static func policyUpdated(_ app: AppName, posted: JSONValue) -> JSONValue {
         ["status": "updated", "app": .string(app.rawValue), "policy": posted]

@@ -54,6 +54,7 @@ extension RestFacade {
             return .register(document: document)
         case .start: return .start(try app(context))
         case .stop: return .stop(try app(context))
+        case .retry: return .retry(try app(context))
         case .deleteApp: return .delete(try app(context))
         case .scale:
             let name = try app(context)
@@ -76,6 +77,14 @@ extension RestFacade {
         case .events: return try events(request)
         case .systemMetrics: return .systemMetrics
         case .stepDown: return .stepDown
+        case .listSecrets: return .listSecrets
+        case .showSecret: return .showSecret(try secret(context))
+        case .setSecret:
+            let name = try secret(context)
+            let value = try SealedSecret.parseValue(try await body(request))
+            return .setSecret(try controlPlane.seal(value, name: name))
+        case .removeSecret:
+            return .removeSecret(try secret(context), force: try flag(request, "force"))
         case .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI:
             preconditionFailure("\(route) is answered by this node")  // A bug: `answer` never sends these here.
         }
@@ -111,6 +120,28 @@ extension RestFacade {
             throw Problem.appNotFound(AppName(unchecked: DocumentPath.shown(text)))
         }
         return name
+    }
+
+    private func secret(_ context: FacadeContext) throws -> SecretName {
+        let text = context.parameters.get("secret") ?? ""
+        guard let name = SecretName(rawValue: text) else {
+            throw ValidationError([
+                Violation(
+                    "secret",
+                    "must be 1 to 63 letters, digits, '.', '_' and '-', a letter or digit first, got "
+                        + "\"\(DocumentPath.shown(text))\"")
+            ])
+        }
+        return name
+    }
+
+    private func flag(_ request: Request, _ key: String) throws -> Bool {
+        switch request.uri.queryParameters[Substring(key)] {
+        case nil, "false", "0": return false
+        case "true", "1", "": return true
+        case let other?:
+            throw ValidationError([Violation(key, "must be true or false, got \"\(other.prefix(64))\"")])
+        }
     }
 
     // MARK: Headers and body

@@ -2,18 +2,21 @@ import HTTPTypes
 
 /// Every route there is: the one list the router, the answers 404 and 405, and the test of `openapi.json` go by.
 package enum RestRoute: String, CaseIterable, Sendable {
-    case register, start, stop, scale, setPolicy, simulateMetrics, deleteApp
+    case register, start, stop, scale, retry, setPolicy, simulateMetrics, deleteApp
     case listApps, appStatus, appDocument, appLogs, appMetrics, why
     case events, systemMetrics, prometheusMetrics
+    case listSecrets, showSecret, setSecret, removeSecret
     case clusterStatus, clusterLeader, clusterHealth, stepDown
     case health, openAPI
 
     package var method: HTTPRequest.Method {
         switch self {
-        case .register, .start, .stop, .scale, .setPolicy, .simulateMetrics, .stepDown: .post
-        case .deleteApp: .delete
+        case .register, .start, .stop, .scale, .retry, .setPolicy, .simulateMetrics, .stepDown: .post
+        case .deleteApp, .removeSecret: .delete
+        case .setSecret: .put
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
-            .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI:
+            .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
+            .openAPI:
             .get
         }
     }
@@ -25,6 +28,7 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .start: "/apps/{name}/up"
         case .stop: "/apps/{name}/down"
         case .scale: "/apps/{name}/scale"
+        case .retry: "/apps/{name}/retry"
         case .setPolicy: "/apps/{name}/policy"
         case .simulateMetrics: "/apps/{name}/simulateMetrics"
         case .deleteApp: "/apps/{name}"
@@ -37,6 +41,8 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .events: "/events"
         case .systemMetrics: "/metrics"
         case .prometheusMetrics: "/metrics/prometheus"
+        case .listSecrets: "/secrets"
+        case .showSecret, .setSecret, .removeSecret: "/secrets/{secret}"
         case .clusterStatus: "/cluster/status"
         case .clusterLeader: "/cluster/leader"
         case .clusterHealth: "/cluster/health"

@@ -8,11 +8,34 @@ extension InstanceLifecycle {
     private var health: AppSpec.HealthCheck { assignment.spec.health }
 
     mutating func beginProbing(at now: Instant, _ wall: WallTime, _ actions: inout [Action]) {
-        if health.kind == .none {
-            becomeReady(at: now, wall)
-        } else {
-            actions.append(.startProbing(status.endpoint))
-        }
+        if health.kind == .none { becomeReady(at: now, wall) }
+        if health.kind != .none || assignment.spec.liveness != nil { actions.append(.startProbing(status.endpoint)) }
+    }
+
+    /// The liveness check replaces a container that can't be helped, whether it was ready or not.
+    mutating func livenessFailed(_ reason: String, at now: Instant, _ wall: WallTime, _ actions: inout [Action]) {
+        guard case .running(let containerID) = phase, let current = run, let check = assignment.spec.liveness,
+            now >= current.startedAt + .seconds(check.initialDelaySeconds)
+        else { return }
+        run?.livenessFailures += 1
+        let failures = current.livenessFailures + 1
+        guard failures >= check.failureThreshold else { return }
+        noteNotReady(at: now)
+        enter(.unhealthy, "restarting: fails its liveness check: \(reason)", wall)
+        restart(
+            containerID, "\(failures) failed liveness probes in a row (\(reason))", failures, reason, at: now, &actions)
+    }
+
+    private mutating func restart(
+        _ containerID: String, _ cause: String, _ failures: Int, _ reason: String, at now: Instant,
+        _ actions: inout [Action]
+    ) {
+        restartCause = cause
+        restartDetails = ["failures": JSONValue(failures), "reason": .string(reason)]
+        actions.append(.stopProbing)
+        phase = .terminating(
+            containerID: containerID, .restart, graceSeconds: assignment.spec.termination.gracePeriodSeconds,
+            retryAt: now)
     }
 
     mutating func probeSucceeded(at now: Instant, _ wall: WallTime) {
@@ -41,17 +64,15 @@ extension InstanceLifecycle {
             enter(.unhealthy, "fails its health check: \(reason)", wall)
         case .unhealthy:
             status.message = "fails its health check: \(reason)"
-            // Never an adopted one that this agent has not seen ready: the leader replaces it instead.
-            guard current.wasReady, status.failures >= health.failureThreshold * (1 + Self.livenessFactor) else {
-                return
-            }
-            restartCause = "\(status.failures) failed probes in a row (\(reason))"
-            restartDetails = ["failures": JSONValue(status.failures), "reason": .string(reason)]
-            actions.append(.stopProbing)
+            // Never an adopted one that this agent has not seen ready: the leader replaces it instead. And where there is
+            // a liveness check, that one decides.
+            guard current.wasReady, assignment.spec.liveness == nil,
+                status.failures >= health.failureThreshold * (1 + Self.livenessFactor)
+            else { return }
             status.message = "restarting after \(status.failures) failed probes in a row: \(reason)"
-            phase = .terminating(
-                containerID: containerID, .restart, graceSeconds: assignment.spec.termination.gracePeriodSeconds,
-                retryAt: now)
+            restart(
+                containerID, "\(status.failures) failed probes in a row (\(reason))", status.failures, reason, at: now,
+                &actions)
         case .starting:
             let isFailing = status.failures >= health.failureThreshold
             if current.adopted, isFailing {
@@ -85,12 +106,12 @@ extension InstanceLifecycle {
         guard new.instance == assignment.instance, new.revision == assignment.revision else { return }
         let old = assignment
         assignment = new
-        guard case .running = phase, old.spec.health != new.spec.health else { return }
-        if new.spec.health.kind == .none {
-            actions.append(.stopProbing)
-            if status.state != .ready { becomeReady(at: now, wall) }
-        } else {
-            actions.append(.startProbing(status.endpoint))
-        }
+        guard case .running = phase,
+            old.spec.health != new.spec.health || old.spec.liveness != new.spec.liveness
+        else { return }
+        run?.livenessFailures = 0
+        if new.spec.health.kind == .none, status.state != .ready { becomeReady(at: now, wall) }
+        let isProbed = new.spec.health.kind != .none || new.spec.liveness != nil
+        actions.append(isProbed ? .startProbing(status.endpoint) : .stopProbing)
     }
 }

@@ -12,6 +12,9 @@ extension InstanceLifecycle {
         case startFailed(String)
         case probeSucceeded
         case probeFailed(String)
+        /// What the liveness check says, where there is one.
+        case livenessSucceeded
+        case livenessFailed(String)
         /// The container no longer runs. May be reported more than once. With a `containerID` a report that is late
         /// can't be taken for one of the container that came after; nil means the current one.
         case containerExited(containerID: String? = nil, code: Int, outOfMemory: Bool, lastLogLines: [String])
@@ -40,7 +43,8 @@ extension InstanceLifecycle {
         case startContainer
         case stopContainer(containerID: String, graceSeconds: Int)
         case removeContainer(containerID: String)
-        /// Probe by the assignment's health check, at once and then each period; replaces any probing so far.
+        /// Probe by the assignment's health check, and by its liveness check where it has one, at once and then each
+        /// period; replaces any probing so far.
         case startProbing(Endpoint?)
         case stopProbing
         /// Something the leader should know changed.

@@ -35,6 +35,8 @@ public struct InstanceLifecycle: Sendable {
         var adopted: Bool
         var successes = 0
         var wasReady = false
+        /// Of the liveness check, in a row.
+        var livenessFailures = 0
         var readySince: Instant?
         /// Was ready for `BackOff.forgivenAfter` on end.
         var forgiven = false
@@ -108,6 +110,8 @@ public struct InstanceLifecycle: Sendable {
             engineFailed(during: .creating, "start: \(reason)", at: now, wall, &actions, using: &generator)
         case .probeSucceeded: probeSucceeded(at: now, wall)
         case .probeFailed(let reason): probeFailed(reason, at: now, wall, &actions)
+        case .livenessSucceeded: run?.livenessFailures = 0
+        case .livenessFailed(let reason): livenessFailed(reason, at: now, wall, &actions)
         case .containerExited(let containerID, let code, let outOfMemory, let lines):
             exited(
                 containerID, Exit(code: code, outOfMemory: outOfMemory, lastLogLines: lines), at: now, wall, &actions,

@@ -9,9 +9,12 @@ extension Reconciler {
         apps[name]?.termination = application.spec.termination
         dirty.insert(name)
         guard let old else { return resumeRollout(of: name) }
+        if old.reasonToHold != nil, application.reasonToHold == nil { apps[name]?.rollout?.startAgain(at: now) }
         if old.revision != application.revision {
             beginRollout(of: name, from: old.revision)
-        } else if old.spec.health != application.spec.health {
+        } else if old.spec.health != application.spec.health || old.spec.liveness != application.spec.liveness
+            || old.secrets != application.secrets
+        {
             for id in apps[name]?.instances ?? [] where instances[id]?.status.revision == application.revision {
                 instances[id]?.needsUpdate = true
             }
@@ -30,11 +33,31 @@ extension Reconciler {
         guard let app = apps[name] else { return }
         endHolds(of: app)
         repeatCommands(of: app)
-        let members = members(of: app)
+        var members = members(of: app)
+        let hold = noteHold(of: name)
+        // Held back, an app keeps what it has: no rollout takes an instance that nothing could replace.
+        if hold != nil { for index in members.indices { members[index].isCurrent = true } }
         let plan = ReplicaPlan(members, goal: goal(of: app))
         for id in plan.drain { startDrain(of: id, reasonToDrain(id, app), since: wall, isNews: true) }
-        create(plan.create, of: name)
-        followRollout(of: name)
+        create(hold == nil ? plan.create : 0, of: name)
+        if hold == nil { followRollout(of: name) } else { endRefusedRollout(of: name) }
+    }
+
+    /// Why no instance of the app may be made; recorded once for each reason.
+    private mutating func noteHold(of name: AppName) -> String? {
+        guard let app = apps[name] else { return nil }
+        let hold = app.wanted > 0 ? app.application?.reasonToHold : nil
+        guard hold != app.hold else { return hold }
+        apps[name]?.hold = hold
+        if let hold { record(.appHeld, name, "No instance is started: \(hold)", ["reason": .string(hold)]) }
+        return hold
+    }
+
+    private func assignment(_ id: InstanceID, of application: Application, revision: Int, on node: NodeID) -> Assignment
+    {
+        Assignment(
+            instance: id, revision: revision, node: node, spec: application.pinnedSpec, replicas: application.replicas,
+            secrets: application.secrets)
     }
 
     func goal(of app: AppRecord) -> ReplicaPlan.Goal {
@@ -112,10 +135,9 @@ extension Reconciler {
             }
             if record.needsUpdate, record.isObserved, let application = app.application {
                 instances[id]?.needsUpdate = false
-                let assignment = Assignment(
-                    instance: id, revision: record.status.revision, node: record.status.node, spec: application.spec,
-                    replicas: application.replicas)
-                outputs.append(.command(record.status.node, .run(assignment)))
+                let node = record.status.node
+                let update = assignment(id, of: application, revision: record.status.revision, on: node)
+                outputs.append(.command(node, .run(update)))
             } else if !record.isObserved, let assignment = record.assignment,
                 record.commandSentAt.map({ now >= $0 + settings.resendInterval }) != false
             {
@@ -146,9 +168,7 @@ extension Reconciler {
 
     private mutating func create(_ application: Application, on node: NodeID) {
         let id = newInstanceID(application.name, application.revision)
-        let assignment = Assignment(
-            instance: id, revision: application.revision, node: node, spec: application.spec,
-            replicas: application.replicas)
+        let assignment = assignment(id, of: application, revision: application.revision, on: node)
         let status = InstanceStatus(
             instance: id, app: application.name, revision: application.revision, node: node, state: .pending,
             message: "its node has not answered yet", since: wall)
@@ -158,7 +178,7 @@ extension Reconciler {
             .instanceCreated, application.name, "\(id) was placed on \(node)",
             [
                 "instance": .string(id.rawValue), "node": .string(node.rawValue),
-                "revision": JSONValue(application.revision), "image": .string(application.spec.image),
+                "revision": JSONValue(application.revision), "image": .string(assignment.spec.image),
             ])
         persist(id)
         outputs.append(.command(node, .run(assignment)))

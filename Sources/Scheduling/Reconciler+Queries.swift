@@ -103,6 +103,9 @@ extension Reconciler {
                 "revision \(rollout.to) is being rolled out: \(ready) of \(app.wanted) instances are ready"
                     + (rollout.hasFailed ? ", and it missed its progress deadline" : ""))
         }
+        if application.status == .running, let hold = application.reasonToHold {
+            reasons.append("no instance is started: \(hold)")
+        }
         if let shortage = app.shortage { reasons.append("instances can't be placed: \(shortage)") }
         for status in instances(of: name) where status.state != .ready {
             let why = status.message.isEmpty ? "" : ": \(status.message)"

@@ -51,18 +51,30 @@ extension Reconciler {
         let hasJustFailed = !rollout.hasFailed && now >= deadline
         if hasJustFailed { rollout.hasFailed = true }
         apps[name]?.rollout = rollout
-        if hasJustFailed { fail(rollout, of: name, ready: ready) }
+        if hasJustFailed {
+            let limit = application.spec.rollout.progressDeadlineSeconds
+            fail(rollout, of: name, ready: ready, because: "made no progress for \(limit) s")
+        }
     }
 
-    private mutating func fail(_ rollout: RolloutProgress, of name: AppName, ready: Int) {
-        guard let app = apps[name], let application = app.application else { return }
+    /// A revision that was refused before its first instance goes at once, as if its deadline had passed.
+    mutating func endRefusedRollout(of name: AppName) {
+        guard let app = apps[name], let application = app.application, var rollout = app.rollout, !rollout.hasFailed,
+            let review = application.imageReview, review.revision == application.revision, review.verdict == .refused
+        else { return }
+        rollout.hasFailed = true
+        apps[name]?.rollout = rollout
+        fail(rollout, of: name, ready: 0, because: "was refused: \(review.reason)")
+    }
+
+    private mutating func fail(_ rollout: RolloutProgress, of name: AppName, ready: Int, because cause: String) {
+        guard let app = apps[name] else { return }
         let target = rollout.isRevert || rollout.from == rollout.to ? nil : rollout.from
         let reasons = explain(name).joined(separator: "; ")
-        let limit = application.spec.rollout.progressDeadlineSeconds
         let consequence = target.map { "going back to revision \($0)" } ?? "nothing to go back to"
         record(
             .rolloutFailed, name,
-            "Revision \(rollout.to) made no progress for \(limit) s; \(consequence)",
+            "Revision \(rollout.to) \(cause); \(consequence)",
             [
                 "from": rollout.from.map { JSONValue($0) } ?? .null, "to": JSONValue(rollout.to),
                 "ready": JSONValue(ready), "wanted": JSONValue(app.wanted), "why": .string(reasons),

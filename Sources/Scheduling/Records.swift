@@ -12,6 +12,8 @@ struct AppRecord: Sendable {
     var revertAskedAt: Instant?
     /// Why the last attempt to place an instance failed; nil: nothing waits for a node.
     var shortage: String?
+    /// Why no instance may be made, as last recorded; nil: one may.
+    var hold: String?
     /// Outlives the application: draining after deletion follows the last known terms.
     var termination = AppSpec.Termination()
     /// When to look at it again without being told to.

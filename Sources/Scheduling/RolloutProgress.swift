@@ -21,6 +21,9 @@ struct RolloutProgress: Hashable, Sendable {
         lastProgressAt = now
     }
 
+    /// The deadline counts from now: what held it back is over.
+    mutating func startAgain(at now: Instant) { lastProgressAt = now }
+
     /// Another new instance that is ready, or an old one less, is progress.
     mutating func observe(readyCurrent: Int, remainingOld: Int, at now: Instant) {
         if readyCurrent > self.readyCurrent || remainingOld < self.remainingOld { lastProgressAt = now }

@@ -104,6 +104,8 @@ extension ByteBuffer {
             try writeIdentifier(assignment.node, "node")
             try writeSmall(assignment.replicas, "replicas")
             try writeCodable(assignment.spec)
+            try writeCount(assignment.secrets.count, "secrets", limit: WireLimits.secretsPerRun)
+            for secret in assignment.secrets { try writeSecret(secret) }
         case .stop(let instance, let graceSeconds):
             guard (0...600).contains(graceSeconds) else { throw .badValue(field: "graceSeconds") }
             writeInteger(UInt8(2))
@@ -127,8 +129,29 @@ extension ByteBuffer {
         let node: NodeID = try readIdentifier("node")
         let replicas = try readSmall("replicas")
         let spec = try readCodable("spec", as: AppSpec.self)
+        let count = try readCount("secrets", limit: WireLimits.secretsPerRun, elementBytes: 5)
+        var secrets: [SealedSecret] = []
+        secrets.reserveCapacity(count)
+        for _ in 0..<count { secrets.append(try readSecret()) }
         return .run(
-            Assignment(instance: instance, revision: revision, node: node, spec: spec, replicas: replicas))
+            Assignment(
+                instance: instance, revision: revision, node: node, spec: spec, replicas: replicas, secrets: secrets))
+    }
+
+    private mutating func writeSecret(_ secret: SealedSecret) throws(WireError) {
+        try writeIdentifier(secret.name, "secret.name")
+        try writeSmall(secret.version, "secret.version")
+        try writeText(secret.keyID, "secret.keyID", limit: WireLimits.identifierBytes)
+        try writeText(secret.box, "secret.box", limit: WireLimits.secretBoxBytes)
+    }
+
+    private mutating func readSecret() throws(WireError) -> SealedSecret {
+        let name: SecretName = try readIdentifier("secret.name")
+        let version = try readSmall("secret.version")
+        let keyID = try readText("secret.keyID", limit: WireLimits.identifierBytes, minimum: 1)
+        return SealedSecret(
+            name: name, version: version, keyID: keyID,
+            box: try readText("secret.box", limit: WireLimits.secretBoxBytes, minimum: 1))
     }
 
     mutating func writeEndpoint(_ endpoint: Endpoint) throws(WireError) {

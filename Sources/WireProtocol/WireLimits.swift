@@ -46,6 +46,9 @@ public enum WireLimits {
     static let hostsPerRoute = 256
     static let targetsPerRoute = 4096
     static let logLines = 100_000
+    /// One more than an app may name in its environment: the registry's.
+    static let secretsPerRun = 17
+    static let secretBoxBytes = 65_536
     static let documentItems = 1 << 20
 
     static let intervalSeconds = 0.001...86_400.0

@@ -45,8 +45,10 @@ struct APIClient {
         try await send(.POST, path, body: body, app: app)
     }
 
-    func delete(_ path: String, app: String) async throws -> JSONValue {
-        try await send(.DELETE, path, app: app)
+    func put(_ path: String, _ body: JSONValue) async throws -> JSONValue { try await send(.PUT, path, body: body) }
+
+    func delete(_ path: String, query: [(String, String)] = [], app: String? = nil) async throws -> JSONValue {
+        try await send(.DELETE, path, query: query, app: app)
     }
 
     /// - Parameters:
@@ -66,6 +68,8 @@ struct APIClient {
         default: throw CommandFailure.refused(status: answer.status, problem: answer.body)
         }
     }
+
+    static func secretPath(_ name: String) -> String { "/secrets/\(escaped(name))" }
 
     static func appPath(_ name: String, _ rest: String = "") -> String { "/apps/\(escaped(name))\(rest)" }
 

@@ -29,6 +29,11 @@ struct CommandTests {
         document: ["type": "http", "image": "shop:1.4"], revision: 5, status: .running, replicas: 3,
         createdAt: WallTime(seconds: 1), updatedAt: WallTime(seconds: 2))
 
+    private static let secret = SecretSummary(
+        sealed: SealedSecret(
+            name: SecretName(unchecked: "db-password"), version: 4, keyID: "0011223344556677", box: "Ym94"),
+        createdAt: WallTime(seconds: 1_795_391_963), updatedAt: WallTime(seconds: 1_795_391_963), updatedBy: "ann")
+
     static let rows = [
         Row(
             arguments: ["up", "web"], operation: .start(web),
@@ -109,6 +114,19 @@ struct CommandTests {
             arguments: ["why", "web"], operation: .why(web),
             answer: Presentation.why(app: web, summary: ["web has 3 because rps decides.", "More."], evaluations: []),
             words: ["web has 3 because rps decides.\nMore.\n"]),
+        Row(
+            arguments: ["retry", "web"], operation: .retry(web),
+            answer: Presentation.retried(web, instances: [instance.instance]),
+            words: ["web: trying again: web-1-abc123."]),
+        Row(
+            arguments: ["secret", "list"], operation: .listSecrets,
+            answer: Presentation.secretList([(secret, [web])]),
+            words: ["db-password  4        2026-11-22 23:59:23  ann  0011223344556677  web"]),
+        Row(
+            arguments: ["secret", "rm", "db-password", "--force"],
+            operation: .removeSecret(secret.name, force: true),
+            answer: Presentation.secretRemoved(secret.name, heldApps: [web]),
+            words: ["db-password: removed.\nNot started any more without it: web"]),
         Row(
             arguments: ["cluster", "step-down"], operation: .stepDown,
             answer: Presentation.steppedDown(NodeID(unchecked: "controller-2"), epoch: Epoch(7)),

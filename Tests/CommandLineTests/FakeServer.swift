@@ -23,6 +23,9 @@ struct FakeServer: Sendable {
             }
             return answer(request, number)
         }
+        func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret {
+            SealedSecret(name: name, version: 0, keyID: "key", box: String(value.reversed()))
+        }
         func clusterView() async -> ClusterView {
             let nodes = (1...3).map { number in
                 NodeInfo(

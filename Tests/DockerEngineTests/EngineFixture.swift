@@ -24,12 +24,12 @@ enum EngineFixture {
     /// Runs `body` with an engine of a cluster of its own, and removes what it leaves behind.
     static func withEngine(
         node: NodeID = NodeID(unchecked: "node-1"), endpointMode: EngineConfiguration.EndpointMode = .container,
-        _ body: (DockerEngine) async throws -> Void
+        policy: HostPolicy = HostPolicy(), _ body: (DockerEngine) async throws -> Void
     ) async throws {
         let failure = await imageFailure.value
         try #require(failure == nil)
         let cluster = ClusterID(unchecked: "test-" + String(UInt64.random(in: 0 ... .max), radix: 36))
-        let engine = makeEngine(cluster: cluster, node: node, endpointMode: endpointMode)
+        let engine = makeEngine(cluster: cluster, node: node, endpointMode: endpointMode, policy: policy)
         let outcome = await Result.of {
             try await engine.ensureNetwork()
             try await body(engine)
@@ -43,12 +43,12 @@ enum EngineFixture {
 
     static func makeEngine(
         cluster: ClusterID, node: NodeID, endpointMode: EngineConfiguration.EndpointMode = .container,
-        socketPath: String = socket, requestTimeout: Duration = .seconds(20)
+        socketPath: String = socket, requestTimeout: Duration = .seconds(20), policy: HostPolicy = HostPolicy()
     ) -> DockerEngine {
         DockerEngine(
             configuration: EngineConfiguration(
                 socketPath: socketPath, cluster: cluster, node: node, endpointMode: endpointMode,
-                requestTimeout: requestTimeout),
+                requestTimeout: requestTimeout, policy: policy),
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
     }
 
@@ -61,6 +61,21 @@ enum EngineFixture {
             resources: AppSpec.Resources(cpuMillicores: 500, memoryBytes: 64 << 20, pidsLimit: 64))
         change(&spec)
         return Assignment(instance: InstanceID(unchecked: instance), revision: 1, node: node, spec: spec, replicas: 3)
+    }
+
+    /// Runs `body` with a container that has a shell and does nothing by itself.
+    static func withTools(
+        change: (inout AppSpec) -> Void = { _ in }, _ body: (DockerEngine, RunningContainer) async throws -> Void
+    ) async throws {
+        let failure = await ToolsImage.failure.value
+        try #require(failure == nil)
+        try await withEngine { engine in
+            let assignment = assignment {
+                $0.image = ToolsImage.name
+                change(&$0)
+            }
+            try await body(engine, try await engine.start(assignment, epoch: Epoch(1)))
+        }
     }
 
     /// Asks a container, again and again until it listens.

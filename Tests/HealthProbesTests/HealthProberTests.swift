@@ -1,3 +1,4 @@
+import Foundation
 import HealthProbes
 import Logging
 import NIOCore
@@ -55,6 +56,7 @@ import Testing
         var testDescription: String
         var pieces: [String]
         var expected: [Int] = []
+        var ranges: [AppSpec.StatusRange] = []
         var outcome: ProbeResult.Outcome
     }
 
@@ -81,6 +83,12 @@ import Testing
             testDescription: "404 where it is expected", pieces: ["HTTP/1.1 404 Not Found\r\n\r\n"], expected: [404],
             outcome: .success),
         Answer(
+            testDescription: "418 where a class is expected", pieces: ["HTTP/1.1 418 Teapot\r\n\r\n"],
+            ranges: [.init(first: 200, last: 299), .init(first: 400, last: 499)], outcome: .success),
+        Answer(
+            testDescription: "302 where only 200-299 is expected", pieces: ["HTTP/1.1 302 Found\r\n\r\n"],
+            ranges: [.init(first: 200, last: 299)], outcome: .failure(.unexpectedStatus(302))),
+        Answer(
             testDescription: "200 where 204 is expected", pieces: ["HTTP/1.1 200 OK\r\n\r\n"], expected: [204],
             outcome: .failure(.unexpectedStatus(200))),
         Answer(testDescription: "another protocol", pieces: ["SSH-2.0-OpenSSH_9.2\r\n"], outcome: .failure(.malformed)),
@@ -91,7 +99,12 @@ import Testing
     ])
     func `an answer's status decides`(_ answer: Answer) async throws {
         let server = try await ProbeServer.start(.answer(answer.pieces))
-        let results = try await probe(server.endpoint, check(.http) { $0.expectedStatuses = answer.expected })
+        let results = try await probe(
+            server.endpoint,
+            check(.http) {
+                $0.expectedStatuses = answer.expected
+                $0.expectedStatusRanges = answer.ranges
+            })
         #expect(results.first?.outcome == answer.outcome)
         try await server.stop()
     }
@@ -253,5 +266,112 @@ import Testing
         await prober.shutdown()
         try await wait("all connections closed") { server.open == 0 }
         try await server.stop()
+    }
+
+    @Test func `a command's exit code decides, one at a time, and without an address`() async throws {
+        let prober = HealthProber(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let results = Results()
+        let calls = Mutex<(running: Int, most: Int, all: Int)>((0, 0, 0))
+        let command = check(.command) {
+            $0.command = ["check", "--all"]
+            $0.periodSeconds = 0.1
+            $0.timeoutSeconds = 3
+        }
+        prober.start(
+            instance, check: command, probeEndpoint: nil,
+            runCommand: { words, limit throws(ProbeFailure) in
+                let number = calls.withLock { calls in
+                    calls.running += 1
+                    calls.all += 1
+                    calls.most = max(calls.most, calls.running)
+                    return calls.all
+                }
+                defer { calls.withLock { $0.running -= 1 } }
+                guard words == ["check", "--all"], limit == .seconds(3) else { throw .notRun("wrong words") }
+                // Longer than the period: the next one must wait.
+                do { try await Task.sleep(for: .milliseconds(150)) } catch { throw .closed }
+                if number == 3 { throw .timeout(limit) }
+                return number == 2 ? 7 : 0
+            }
+        ) { _, result in results.add(result) }
+        try await wait("four results") { results.all.count >= 4 }
+        await prober.shutdown()
+        #expect(
+            results.all.prefix(4).map(\.outcome) == [
+                .success, .failure(.exitCode(7)), .failure(.timeout(.seconds(3))), .success,
+            ])
+        #expect(calls.withLock { $0.most } == 1)
+    }
+
+    @Test func `an instance has a probe for each purpose, stopped together or alone`() async throws {
+        let server = try await ProbeServer.start(.answer(["HTTP/1.1 200 OK\r\n\r\n"]))
+        let prober = HealthProber(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
+        let (ready, alive) = (Results(), Results())
+        for (purpose, results) in [(HealthProber.Purpose.readiness, ready), (.liveness, alive)] {
+            prober.start(instance, purpose: purpose, check: check(.http), probeEndpoint: server.endpoint) { _, result in
+                results.add(result)
+            }
+        }
+        try await wait("results of both") { ready.all.count > 2 && alive.all.count > 2 }
+        prober.stop(instance, .readiness)
+        let readyThen = ready.all.count
+        let aliveThen = alive.all.count
+        try await wait("more of the other") { alive.all.count > aliveThen + 2 }
+        #expect(ready.all.count <= readyThen + 1)
+        prober.stop(instance)
+        await prober.shutdown()
+        try await server.stop()
+    }
+
+    private static var threads: Int {
+        // No such line would be a failure of the test.
+        let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+        let line = status.split(separator: "\n").first { $0.hasPrefix("Threads:") }
+        return line.flatMap { Int($0.filter(\.isNumber)) } ?? 0
+    }
+
+    @Test func `three hundred instances are probed every second without a thread for any`() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        var servers: [ProbeServer] = []
+        for _ in 0..<300 { servers.append(try await .start(.answer(["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]))) }
+        let prober = HealthProber(eventLoopGroup: group, logger: Logger(label: "test"))
+        let counts = Mutex<[InstanceID: (good: Int, bad: Int)]>([:])
+        // Whatever pool there is has its threads by now.
+        let before = Self.threads
+        for (number, server) in servers.enumerated() {
+            prober.start(
+                InstanceID(unchecked: "web-1-\(number)"),
+                check: check(.http) {
+                    $0.periodSeconds = 1
+                    $0.timeoutSeconds = 20
+                }, probeEndpoint: server.endpoint
+            ) { instance, result in
+                counts.withLock {
+                    if result.isSuccess {
+                        $0[instance, default: (0, 0)].good += 1
+                    } else {
+                        $0[instance, default: (0, 0)].bad += 1
+                    }
+                }
+            }
+        }
+        var most = before
+        try await wait("ten probes of each") {
+            most = max(most, Self.threads)
+            return counts.withLock { $0.count == 300 && $0.values.allSatisfy { $0.good >= 5 } }
+        }
+        await prober.shutdown()
+        let all = counts.withLock { $0 }
+        #expect(all.values.map(\.bad).reduce(0, +) == 0)
+        for (number, server) in servers.enumerated() {
+            let results = all[InstanceID(unchecked: "web-1-\(number)")]?.good ?? 0
+            // One may be cut off by the end.
+            #expect(
+                (results...results + 1).contains(server.requests.count), "each server is asked by its own instance only"
+            )
+            try await server.stop()
+        }
+        #expect(most <= before + 3, "\(before) threads before, \(most) while 300 instances were probed")
+        try await group.shutdownGracefully()
     }
 }

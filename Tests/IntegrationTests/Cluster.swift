@@ -4,6 +4,7 @@ import Foundation
 import NIOCore
 import NIOHTTP1
 import OrchestryModel
+import SecretSealing
 import TestSupport
 
 /// Three real nodes on loopback with a private PostgreSQL, the machine's container engine and an nginx each.
@@ -30,9 +31,10 @@ final class Cluster: Sendable {
         var proxy = true
         var logLevel = "debug"
         var security = Security.mutualTLS
-        /// More settings, one `name: value` each, of the sections `cluster` and `api`.
+        /// More settings, one `name: value` each, of the sections `cluster`, `api` and `engine`.
         var clusterSettings: [String] = []
         var apiSettings: [String] = []
+        var engineSettings: [String] = []
         /// Each node's certificate files in a folder of its own, as on other machines; else all read the operator's.
         var hasOwnCertificateFiles = false
         /// By node, where it is not the usual year.
@@ -92,6 +94,7 @@ final class Cluster: Sendable {
         }
         let certificates = CertificateFolder(path: folderPath + "/certs")
         try certificates.initialize()
+        _ = try SecretKeyFile.addKey(to: folderPath + "/secrets.key")
         database = try postgres.makeDatabase()
         for member in members {
             let name = member.id.rawValue
@@ -141,6 +144,8 @@ final class Cluster: Sendable {
             api: {\((["host: 127.0.0.1", "port: \(member.apiPort)"] + options.apiSettings).joined(separator: ", "))}
             postgres: {url: "\(database)"}
             proxy: {enabled: \(options.proxy), host: 127.0.0.1, port: \(member.proxyPort)}
+            engine: {\(options.engineSettings.joined(separator: ", "))}
+            secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
             """
     }
@@ -210,6 +215,12 @@ final class Cluster: Sendable {
         _ path: String, _ body: JSONValue? = nil, to member: Member, headers: [(String, String)] = []
     ) async throws -> Answer {
         try await send(.POST, "http://127.0.0.1:\(member.apiPort)\(path)", body: body, headers: headers)
+    }
+
+    func put(
+        _ path: String, _ body: JSONValue, to member: Member, headers: [(String, String)] = []
+    ) async throws -> Answer {
+        try await send(.PUT, "http://127.0.0.1:\(member.apiPort)\(path)", body: body, headers: headers)
     }
 
     func delete(_ path: String, from member: Member) async throws -> Answer {

@@ -1,6 +1,7 @@
 import Foundation
 import NodeConfiguration
 import OrchestryModel
+import SecretSealing
 import Testing
 
 struct NodeConfigurationTests {
@@ -120,5 +121,20 @@ struct NodeConfigurationTests {
         let configuration = try await NodeConfiguration.load(file: path, environment: [:])
         #expect(configuration.controllers.count == 3)
         #expect(configuration.endpointMode == .published)
+    }
+
+    @Test func `the key file is read, and what is wrong with it said`() async throws {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("keys-\(UUID())").path
+        defer { try? FileManager.default.removeItem(atPath: path) }  // As above.
+        _ = try SecretKeyFile.addKey(to: path)
+        var environment = Self.minimal
+        #expect(try await NodeConfiguration.load(file: nil, environment: environment).secretKeys == nil)
+        environment["ORCHESTRY_SECRETS_KEY_FILE"] = path
+        #expect(try await NodeConfiguration.load(file: nil, environment: environment).secretKeys != nil)
+        environment["ORCHESTRY_SECRETS_KEY_FILE"] = path + "-none"
+        let error = await #expect(throws: ConfigurationError.self) {
+            try await NodeConfiguration.load(file: nil, environment: environment)
+        }
+        #expect(error?.problems.contains { $0.hasPrefix("secrets.key_file: ") } == true)
     }
 }

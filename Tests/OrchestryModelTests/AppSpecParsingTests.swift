@@ -230,6 +230,7 @@ struct AppSpecParsingTests {
         RevisionRow(path: "metadata.labels.x", value: "y", needsRevision: false),
         RevisionRow(path: "scaling.maxReplicas", value: 9, needsRevision: false),
         RevisionRow(path: "healthCheck.path", value: "/other", needsRevision: false),
+        RevisionRow(path: "livenessCheck", value: ["protocol": "TCP"], needsRevision: false),
     ])
     func `what needs new containers`(_ row: RevisionRow) throws {
         let old = try AppSpec.parse(Fixtures.document).spec
@@ -237,5 +238,38 @@ struct AppSpecParsingTests {
         #expect(old != new)
         #expect(AppSpec.needsNewRevision(from: old, to: new) == row.needsRevision)
         #expect(!AppSpec.needsNewRevision(from: new, to: new))
+    }
+
+    @Test func `checks by command, by ranges of statuses, and for liveness`() throws {
+        let document = Fixtures.document
+            .with("healthCheck", ["path": "/h", "expectedStatusCodes": [200, "204 - 206", "3xx", 200, "404"]])
+            .with("livenessCheck", ["command": ["pgrep", "-x", 5], "periodSeconds": 20, "failureThreshold": 2])
+        let (spec, flat) = try AppSpec.parse(document)
+        #expect(spec.health.expectedStatuses == [200])
+        #expect(
+            spec.health.expectedStatusRanges == [
+                .init(first: 204, last: 206), .init(first: 300, last: 399), .init(first: 404, last: 404),
+            ])
+        #expect([200, 205, 399, 404].allSatisfy(spec.health.expects))
+        #expect([201, 207, 400, 500].allSatisfy { !spec.health.expects($0) })
+        #expect(
+            spec.liveness
+                == .init(kind: .command, command: ["pgrep", "-x", "5"], periodSeconds: 20, failureThreshold: 2))
+        #expect(try AppSpec.parse(flat: flat, name: spec.name) == spec)
+        #expect(try AppSpec.parse(Fixtures.document).spec.liveness == nil)
+    }
+
+    @Test func `secrets are named, not held`() throws {
+        let (spec, flat) = try AppSpec.parse(
+            Fixtures.document.with("spec.imagePullSecret", "registry").with(
+                "spec.environment",
+                [["name": "B", "source": "secret", "key": "db"], ["name": "A", "source": "secret", "key": "db"]]))
+        #expect(
+            spec.environment.map(\.source) == [
+                .secret(SecretName(unchecked: "db")), .secret(SecretName(unchecked: "db")),
+            ])
+        #expect(spec.environmentSecrets.map(\.rawValue) == ["db"])
+        #expect(spec.secretNames.map(\.rawValue) == ["db", "registry"])
+        #expect(try AppSpec.parse(flat: flat, name: spec.name) == spec)
     }
 }

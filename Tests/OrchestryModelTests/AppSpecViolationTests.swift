@@ -64,8 +64,23 @@ struct AppSpecViolationTests {
         Row("spec.environment", [["name": "A", "value": 1.5]], "quotes", at: "spec.environment[0].value"),
         Row("spec.environment", [["name": "A", "value": "x\u{0}"]], "without NUL", at: "spec.environment[0].value"),
         Row(
-            "spec.environment", [["name": "A", "source": "secret", "key": "db"]], "secret is not available yet",
-            at: "spec.environment[0].source"),
+            "spec.environment", [["name": "A", "source": "secret"]], "is required with source secret",
+            at: "spec.environment[0].key"),
+        Row(
+            "spec.environment", [["name": "A", "source": "secret", "key": "a b"]], "must be a secret's name",
+            at: "spec.environment[0].key"),
+        Row(
+            "spec.environment", [["name": "A", "source": "secret", "key": "db", "value": "x"]],
+            "must not be given with source secret", at: "spec.environment[0].value"),
+        Row(
+            "spec.environment", [["name": "A", "valueFrom": ["secretKeyRef": ["name": "db"]]]],
+            "write source: secret and key: NAME", at: "spec.environment[0].valueFrom"),
+        Row(
+            "spec.environment",
+            .array((0...16).map { ["name": .string("A\($0)"), "source": "secret", "key": .string("s\($0)")] }),
+            "at most 16 different secrets, got 17"),
+        Row("spec.imagePullSecret", "-x", "must be a secret's name"),
+        Row("spec.imagePullSecrets", [["name": "x"]], "write imagePullSecret: NAME"),
         Row(
             "spec.environment", [["name": "A", "source": "sdk"]], "is required with source sdk: instance.ip",
             at: "spec.environment[0].key"),
@@ -74,7 +89,8 @@ struct AppSpecViolationTests {
             at: "spec.environment[0].key"),
         Row("spec.command", "run", "must be a list of strings, got \"run\""),
         Row("spec.command", [], "must not be empty"), Row("spec.args", [["x"]], "must be a string", at: "spec.args[0]"),
-        Row("spec.workingDir", "srv", "an absolute path"), Row("spec.volumes", [], "is not available yet"),
+        Row("spec.workingDir", "srv", "an absolute path"), Row("spec.volumes", "a:/x", "must be a list of"),
+        Row("spec.cap_add", ["CHOWN"], "write security.capabilities.add"),
         Row("spec.pullPolicy", "Sometimes", "one of IfNotPresent, Always, Never"),
         Row("spec.security.user", "root", "must not be root unless allowRoot"),
         Row("spec.security.user", 0, "must not be root unless allowRoot"),
@@ -133,6 +149,24 @@ struct AppSpecViolationTests {
         Row("metadat", [:], "did you mean metadata?"), Row("bar", 2, "known here"),
         Row("image", "x", "belongs into spec"), Row("scaling.minReplcias", 2, "did you mean minReplicas?"),
         Row("scaling.MINREPLICAS", 2, "did you mean minReplicas?"), Row("scaling.cooldown", 2, "cooldownSeconds?"),
+        Row(
+            "healthCheck.expectedStatusCodes", ["6xx"], "must be a status, a range",
+            at: "healthCheck.expectedStatusCodes[0]"),
+        Row(
+            "healthCheck.expectedStatusCodes", ["300-200"], "got \"300-200\"", at: "healthCheck.expectedStatusCodes[0]"),
+        Row(
+            "healthCheck", ["command": ["true"], "path": "/h"], "is only for protocol HTTP", at: "healthCheck.path"),
+        Row("healthCheck", ["command": []], "must name a program", at: "healthCheck.command"),
+        Row("healthCheck", ["command": "true"], "must be a list of strings", at: "healthCheck.command"),
+        Row("healthCheck", ["protocol": "COMMAND"], "is required: the program", at: "healthCheck.command"),
+        Row("healthCheck", ["command": ["a"], "port": 80], "is not for a command", at: "healthCheck.port"),
+        Row(
+            "healthCheck", ["protocol": "TCP", "command": ["a"]], "is only for protocol COMMAND",
+            at: "healthCheck.command"),
+        Row("healthCheck.exec", ["command": ["a"]], "write command directly"),
+        Row("livenessCheck", ["path": "x"], "starts with '/'", at: "livenessCheck.path"),
+        Row("livenessCheck", ["successThreshold": 2], "must be 1", at: "livenessCheck.successThreshold"),
+        Row("livenessProbe", [:], "did you mean livenessCheck?"),
         Row("healthCheck.interval", 2, "did you mean periodSeconds?"),
     ]
 

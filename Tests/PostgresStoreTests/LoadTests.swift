@@ -31,6 +31,9 @@ struct LoadTests {
             + (1...60).reversed().map { scaling(web, secondsAgo: $0, to: 100 + Int($0)) }
         try await fixture.store.write(
             [
+                .saveSecret(
+                    SealedSecret(name: SecretName(unchecked: "db"), version: 4, keyID: "k", box: "b"), by: "ann",
+                    at: noon),
                 .saveApplication(application()), .saveApplication(application(gone)), .saveNode(node, seenAt: noon),
                 .appendDecisions(node: alice, decisions.sorted { $0.sequence < $1.sequence }),
                 .deleteApplication(gone, at: noon),
@@ -39,6 +42,7 @@ struct LoadTests {
         #expect(state.applications == (try await fixture.store.applications()))
         #expect(state.instances == (try await fixture.store.instances()))
         #expect(state.nodes == (try await fixture.store.nodes()))
+        #expect(state.secrets == (try await fixture.store.secrets()) && state.secrets.count == 1)
         #expect(state.nodes.count == 1 && state.applications.count == 1)
         // Of the last hour, at most fifty, oldest first; none of the deleted app.
         #expect(state.scalings.map(\.toReplicas) == (1...50).reversed().map { 100 + $0 })

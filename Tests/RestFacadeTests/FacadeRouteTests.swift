@@ -72,7 +72,7 @@ struct FacadeRouteTests {
     static let rows = [
         Row(.post, "/apps/register", Samples.document, .register(document: Samples.document)),
         Row(.post, "/apps/web/up", .start(web)), Row(.post, "/apps/web/down", .stop(web)),
-        Row(.delete, "/apps/web", .delete(web)),
+        Row(.delete, "/apps/web", .delete(web)), Row(.post, "/apps/web/retry", .retry(web)),
         Row(.post, "/apps/web/scale", ["replicas": 3], .scale(web, replicas: 3)),
         Row(.post, "/apps/web/scale", ["replicas": "100"], .scale(web, replicas: 100)),
         Row(.post, "/apps/web/policy", ["policy": ["maxReplicas": 4]], .setPolicy(web, policy: ["maxReplicas": 4])),
@@ -90,6 +90,13 @@ struct FacadeRouteTests {
         Row(.get, "/events?app=web&limit=5000", .events(app: web, limit: 1_000)),
         Row(.get, "/metrics", .systemMetrics),
         Row(.post, "/apps/register/up", .start(AppName(unchecked: "register"))),
+        Row(.get, "/secrets", .listSecrets),
+        Row(.get, "/secrets/db.password", .showSecret(SecretName(unchecked: "db.password"))),
+        Row(
+            .put, "/secrets/db", ["value": "abc"],
+            .setSecret(SealedSecret(name: SecretName(unchecked: "db"), version: 0, keyID: "key", box: "cba"))),
+        Row(.delete, "/secrets/db", .removeSecret(SecretName(unchecked: "db"), force: false)),
+        Row(.delete, "/secrets/db?force=true", .removeSecret(SecretName(unchecked: "db"), force: true)),
     ]
 
     @Test(arguments: rows)
@@ -101,6 +108,25 @@ struct FacadeRouteTests {
         #expect(answer.headers[.contentType] == "application/json")
         #expect(answer.headers[FacadeHeaders.requestID]?.count == 16)
         #expect(test.plane.requests.map(\.operation) == [row.operation])
+    }
+
+    @Test(
+        arguments: [
+            ("/secrets/a%20b", ["value": "x"], "letter"), ("/secrets/db", [:], "is required"),
+            ("/secrets/db", ["value": 5], "is required: a string"), ("/secrets/db", ["value": ""], "1 to 32768 bytes"),
+            ("/secrets/db", ["value": "top\u{0}secret"], "without NUL"),
+            ("/secrets/db", ["valeu": "topsecret"], "value"),
+            ("/secrets/db", ["topsecret"], "must be an object"),
+        ] as [(String, JSONValue, String)])
+    func `a secret that can't be one is refused without its value`(
+        _ path: String, _ body: JSONValue, _ words: String
+    ) async throws {
+        let test = FacadeUnderTest()
+        let answer = try await test.ask(.put, path, body)
+        #expect(answer.status == 422)
+        #expect(answer.text.contains(words), "\(answer.text)")
+        #expect(!answer.text.contains("topsecret") && !answer.text.contains("\"top"), "\(answer.text)")
+        #expect(test.plane.requests.isEmpty)
     }
 
     @Test func `an idempotency key is passed on, or made up and returned`() async throws {

@@ -34,6 +34,9 @@ final class ScriptedControlPlane: ControlPlane {
         return answers.withLock { $0.isEmpty ? fallback : $0.removeFirst() }
     }
 
+    func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret {
+        SealedSecret(name: name, version: 0, keyID: "key", box: String(value.reversed()))
+    }
     func clusterView() async -> ClusterView { view }
     func prometheusText() async -> String { "# TYPE up gauge\nup 1\n" }
 }

@@ -9,8 +9,9 @@ private struct Driver {
     var now = Instant.zero
     var last: [InstanceLifecycle.Action] = []
 
-    init(health: AppSpec.HealthCheck? = nil) {
-        let assignment = Self.assignment(health)
+    init(health: AppSpec.HealthCheck? = nil, liveness: AppSpec.HealthCheck? = nil) {
+        var assignment = Self.assignment(health)
+        assignment.spec.liveness = liveness
         lifecycle = InstanceLifecycle(assignment: assignment, wall: Instant.zero.wall)
     }
     init(adopting container: InstanceLifecycle.ExistingContainer, health: AppSpec.HealthCheck? = nil) {
@@ -310,6 +311,61 @@ private struct Driver {
         driver.send(.containerExited(containerID: "c1", code: 1, outOfMemory: false, lastLogLines: []))
         #expect(driver.last.isEmpty)
         #expect(driver.lifecycle.status.containerID == "c2")
+    }
+
+    private static let liveness = AppSpec.HealthCheck(kind: .tcp, initialDelaySeconds: 10, failureThreshold: 2)
+
+    @Test func `a failing liveness check replaces the container, ready or not`() throws {
+        for ready in [true, false] {
+            var driver = Driver(liveness: Self.liveness)
+            driver.start(ready: ready)
+            driver.send(.livenessFailed("refused"), after: 9.9)
+            driver.send(.livenessFailed("refused"))
+            #expect(driver.last.isEmpty, "before its initial delay")
+            driver.send(.livenessFailed("refused"), after: 0.2)
+            driver.send(.livenessSucceeded)
+            driver.send(.livenessFailed("refused"))
+            #expect(driver.last.isEmpty, "a success ends the row")
+            driver.send(.livenessFailed("refused"))
+            #expect(driver.state == .unhealthy)
+            #expect(driver.last.contains(.stopProbing))
+            #expect(driver.last.contains(.stopContainer(containerID: "c1", graceSeconds: 3)))
+            driver.send(.livenessFailed("refused"))
+            #expect(driver.last.isEmpty, "once is enough")
+            driver.send(.containerExited(containerID: "c1", code: 137, outOfMemory: false, lastLogLines: []))
+            driver.send(.containerRemoved)
+            driver.send(.tick, after: 2)
+            driver.send(.containerStarted(containerID: "c2", endpoint: driver.endpoint))
+            #expect(driver.kinds == [.instanceRestarted])
+            let message = driver.last.lazy.compactMap { action -> String? in
+                if case .record(_, let message, _) = action { message } else { nil }
+            }.first
+            #expect(message?.contains("2 failed liveness probes in a row (refused)") == true, "\(message ?? "")")
+        }
+    }
+
+    @Test func `with a liveness check, one that is not ready is left alone`() throws {
+        var driver = Driver(liveness: Self.liveness)
+        driver.start()
+        for _ in 0..<50 { driver.send(.probeFailed("status 503"), after: 1) }
+        #expect(driver.state == .unhealthy)
+        #expect(!driver.last.contains(.stopProbing))
+        driver.send(.probeSucceeded)
+        #expect(driver.state == .ready)
+        #expect(driver.lifecycle.status.restarts == 0)
+    }
+
+    @Test func `a liveness check is probed where nothing else is`() throws {
+        var driver = Driver(health: .init(kind: .none), liveness: Self.liveness)
+        driver.start(ready: false)
+        #expect(driver.state == .ready)
+        #expect(driver.last.contains(.startProbing(driver.endpoint)))
+        var changed = driver.lifecycle.assignment
+        changed.spec.liveness = nil
+        #expect(driver.send(.assignmentUpdated(changed)).contains(.stopProbing))
+        driver.send(.livenessFailed("late"), after: 100)
+        driver.send(.livenessFailed("late"))
+        #expect(driver.state == .ready)
     }
 
     @Test func `a changed health check takes effect without a restart`() {

@@ -87,8 +87,9 @@ import WireProtocol
             (maker.decision(), 11), (maker.endpoint(), 2),
             (
                 Assignment(
-                    instance: maker.instance(), revision: 1, node: maker.node(), spec: maker.spec(), replicas: 1), 5
+                    instance: maker.instance(), revision: 1, node: maker.node(), spec: maker.spec(), replicas: 1), 6
             ),
+            (maker.sealed(), 4),
             (
                 Inventory(
                     node: maker.node(), highestEpoch: .none, capacityMillicores: 1, capacityMemoryBytes: 1,

@@ -76,6 +76,12 @@ private func describe(_ command: InstanceCommand, _ epoch: Epoch) -> String {
         return object([
             "epoch": epoch, "kind": quoted("run"), "instance": text(run.instance), "revision": "\(run.revision)",
             "node": text(run.node), "replicas": "\(run.replicas)", "spec": codable(run.spec),
+            "secrets": list(run.secrets) { secret in
+                object([
+                    "name": text(secret.name), "version": "\(secret.version)", "key id": quoted(secret.keyID),
+                    "box": quoted(secret.box),
+                ])
+            },
         ])
     case .stop(let instance, let grace):
         return object([

@@ -75,24 +75,42 @@ struct MessageMaker {
             maxBodyBytes: Int64(number(upTo: (1 << 53) - 1)), readTimeoutSeconds: int(1...3600))
     }
 
+    mutating func secretName() -> SecretName { SecretName(unchecked: "s" + name(8)) }
+
+    mutating func sealed() -> SealedSecret {
+        SealedSecret(name: secretName(), version: int(0...1000), keyID: "k" + name(15), box: "b" + text(200))
+    }
+
     mutating func spec() -> AppSpec {
         let name = app()
         return AppSpec(
             name: name, labels: ["team": text()], kind: chance() ? .http : .worker, image: text(),
-            pullPolicy: chance() ? .always : .never, command: maybe { $0.list { $0.text() } },
+            pullPolicy: chance() ? .always : .never, imagePullSecret: maybe { $0.secretName() },
+            command: maybe { $0.list { $0.text() } },
             arguments: maybe { $0.list { $0.text() } }, workingDirectory: maybe { $0.text() },
             environment: list {
-                .init(name: $0.name(), source: $0.chance() ? .value($0.text()) : .sdk("instance.ip"))
+                .init(
+                    name: $0.name(),
+                    source: [.value($0.text()), .sdk("instance.ip"), .secret($0.secretName())][$0.int(0...2)])
             },
             ports: list { .init(containerPort: $0.int(1...65_535), scheme: .tcp, name: $0.maybe { $0.text() }) },
             resources: .init(cpuMillicores: int(10...16_000), memoryBytes: Int64(int(6 << 20...64 << 30))),
-            security: .init(user: maybe { $0.text() }, allowRoot: chance(), addCapabilities: list { $0.text() }),
+            security: .init(
+                user: maybe { $0.text() }, allowRoot: chance(), addCapabilities: list { $0.text() },
+                seccompProfile: maybe { $0.text() }),
+            volumes: list {
+                .init(kind: .bind, source: $0.text(), target: $0.text(), sizeBytes: $0.maybe { Int64($0.int(0...9)) })
+            },
+            logs: maybe { .init(maxSizeBytes: Int64($0.int(0...99)), maxFiles: $0.maybe { $0.int(1...9) }) },
             routing: routing(), termination: .init(drainSeconds: int(0...3600)),
             rollout: .init(surge: int(0...100)),
             health: .init(
                 kind: .http, port: maybe { $0.int(1...65_535) }, headers: ["x": text()], body: maybe { $0.text() },
-                expectedStatuses: list { $0.int(200...599) }, initialDelaySeconds: double(0...3600),
+                expectedStatuses: list { $0.int(200...599) },
+                expectedStatusRanges: list { .init(first: $0.int(100...200), last: $0.int(200...599)) },
+                command: maybe { $0.list { $0.text() } }, initialDelaySeconds: double(0...3600),
                 periodSeconds: double(0.1...3600)),
+            liveness: maybe { .init(kind: .command, command: [$0.text()]) },
             scaling: .init(
                 mode: chance() ? .auto : .manual, maxReplicas: int(1...1000), targetRPS: maybe { $0.double(0...1e6) },
                 maxScaleOutStep: maybe { $0.int(1...1000) },
@@ -220,7 +238,8 @@ struct MessageMaker {
         case 0:
             .run(
                 Assignment(
-                    instance: instance(), revision: int(1...1000), node: node(), spec: spec(), replicas: int(0...1000)))
+                    instance: instance(), revision: int(1...1000), node: node(), spec: spec(), replicas: int(0...1000),
+                    secrets: list { $0.sealed() }))
         case 1: .stop(instance(), graceSeconds: int(0...600))
         default: .retry(instance())
         }

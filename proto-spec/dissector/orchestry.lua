@@ -370,26 +370,34 @@ end
 
 local TEXTS = { each = "text" }
 local POLICIES = { each = { fields = { unit = { "instances", "percent" }, amount = "whole", periodSeconds = "whole" } } }
+local CHECK = { fields = {
+    kind = { "http", "tcp", "command", "none" }, ["port?"] = "whole", path = "text", method = "text",
+    headers = { members = "text" }, ["body?"] = "text", expectedStatuses = { each = "whole" },
+    ["expectedStatusRanges?"] = { each = { fields = { first = "whole", last = "whole" } } }, ["command?"] = TEXTS,
+    initialDelaySeconds = "number", periodSeconds = "number", timeoutSeconds = "number", failureThreshold = "whole",
+    successThreshold = "whole" } }
 local SPEC = { fields = {
     name = "name", labels = { members = "text" }, kind = { "http", "tcp", "worker" }, image = "text",
     pullPolicy = { "always", "ifNotPresent", "never" }, ["command?"] = TEXTS, ["arguments?"] = TEXTS,
-    ["workingDirectory?"] = "text",
+    ["workingDirectory?"] = "text", ["imagePullSecret?"] = "text",
     environment = { each = { fields = { name = "text", source = { one = {
-        { fields = { value = { fields = { _0 = "text" } } } }, { fields = { sdk = { fields = { _0 = "text" } } } } } } } } },
+        { fields = { value = { fields = { _0 = "text" } } } }, { fields = { sdk = { fields = { _0 = "text" } } } },
+        { fields = { secret = { fields = { _0 = "text" } } } } } } } } },
     ports = { each = { fields = { containerPort = "whole", scheme = { "HTTP", "TCP" }, ["name?"] = "text" } } },
     resources = { fields = { cpuMillicores = "whole", memoryBytes = "whole", pidsLimit = "whole" } },
     security = { fields = {
-        ["user?"] = "text", allowRoot = "flag", readOnlyRootFilesystem = "flag", addCapabilities = TEXTS } },
+        ["user?"] = "text", allowRoot = "flag", readOnlyRootFilesystem = "flag", addCapabilities = TEXTS,
+        ["seccompProfile?"] = "text", ["appArmorProfile?"] = "text" } },
+    ["volumes?"] = { each = { fields = {
+        kind = { "volume", "bind", "tmpfs" }, source = "text", target = "text", readOnly = "flag",
+        ["sizeBytes?"] = "whole" } } },
+    ["logs?"] = { fields = { ["maxSizeBytes?"] = "whole", ["maxFiles?"] = "whole" } },
     routing = { fields = {
         hosts = TEXTS, pathPrefix = "text", method = { "least_conn", "ip_hash", "random" }, ["listenPort?"] = "whole",
         maxBodyBytes = "whole", readTimeoutSeconds = "whole" } },
     termination = { fields = { drainSeconds = "whole", gracePeriodSeconds = "whole" } },
     rollout = { fields = { surge = "whole", unavailable = "whole", progressDeadlineSeconds = "whole" } },
-    health = { fields = {
-        kind = { "http", "tcp", "none" }, ["port?"] = "whole", path = "text", method = "text",
-        headers = { members = "text" }, ["body?"] = "text", expectedStatuses = { each = "whole" },
-        initialDelaySeconds = "number", periodSeconds = "number", timeoutSeconds = "number", failureThreshold = "whole",
-        successThreshold = "whole" } },
+    health = CHECK, ["liveness?"] = CHECK,
     scaling = { fields = {
         mode = { "auto", "manual" }, minReplicas = "whole", maxReplicas = "whole", ["targetRPS?"] = "number",
         ["maxP95LatencyMilliseconds?"] = "number", ["maxConnections?"] = "number", ["maxCPUPercent?"] = "number",
@@ -402,7 +410,10 @@ local SPEC = { fields = {
 local OF_APP = { fields = { _0 = "name" } }
 local OPERATIONS = {
     register = { fields = { document = "any" } }, start = OF_APP, stop = OF_APP, delete = OF_APP, appStatus = OF_APP,
-    appDocument = OF_APP, appMetrics = OF_APP, why = OF_APP,
+    appDocument = OF_APP, appMetrics = OF_APP, why = OF_APP, retry = OF_APP,
+    listSecrets = { fields = {} }, showSecret = { fields = { _0 = "text" } },
+    removeSecret = { fields = { _0 = "text", force = "flag" } },
+    setSecret = { fields = { _0 = { fields = { name = "text", version = "whole", keyID = "text", box = "text" } } } },
     scale = { fields = { _0 = "name", replicas = "whole" } }, setPolicy = { fields = { _0 = "name", policy = "any" } },
     simulateMetrics = { fields = { _0 = "name", _1 = { fields = {
         rps = "number", p95LatencyMs = "number", activeConnections = "whole", cpuPercent = "number",
@@ -530,8 +541,14 @@ local magic = scalar("string", function(reader)
     check(value == "ORCH", reader, "the magic number")
     return value, value, value
 end)
+local function is_secret_name(value) return value:find("^[A-Za-z0-9][A-Za-z0-9._-]*$") ~= nil end
+local function is_not_empty(value) return value ~= "" end
+local sealed = record("name", field("name", text(63, is_secret_name), "secret.name"),
+    field("version", SMALL, "secret.version"), field("key id", text(63, is_not_empty), "secret.key_id"),
+    field("box", text(65536, is_not_empty), "secret.box"))
 local run = { field("revision", SMALL), field("node", NAME), field("replicas", SMALL),
-    field("spec", document(function(value) return fits(value, SPEC) end)) }
+    field("spec", document(function(value) return fits(value, SPEC) end)),
+    field("secrets", list(17, sealed, nil, "secret")) }
 local stop = { field("grace", varint(0, 600)) }
 local sent = { field("epoch", EPOCH), field("sent at", ANY) }
 local table_version = { field("epoch", EPOCH), field("number", ANY) }

@@ -2,6 +2,7 @@
 it. Standard library only. `encode` and `decode` work on plain values: a message is its name and a dictionary of its
 fields, named as in messages.md (README.md, "The vectors", says how each type looks)."""
 import collections
+import re
 import struct
 import unicodedata
 
@@ -263,21 +264,28 @@ def app(value):
 
 
 POLICY = {"unit": ("instances", "percent"), "amount": int, "periodSeconds": int}
+CHECK = {"kind": ("http", "tcp", "command", "none"), "port?": int, "path": str, "method": str, "headers": {"*": str},
+         "body?": str, "expectedStatuses": [int], "expectedStatusRanges?": [{"first": int, "last": int}],
+         "command?": [str], "initialDelaySeconds": float, "periodSeconds": float, "timeoutSeconds": float,
+         "failureThreshold": int, "successThreshold": int}
 SPEC = {
     "name": app, "labels": {"*": str}, "kind": ("http", "tcp", "worker"), "image": str,
     "pullPolicy": ("always", "ifNotPresent", "never"), "command?": [str], "arguments?": [str], "workingDirectory?": str,
-    "environment": [{"name": str, "source": lambda value: fits(value, {"value": {"_0": str}}) or fits(value, {
-        "sdk": {"_0": str}})}],
+    "imagePullSecret?": str,
+    "environment": [{"name": str, "source": lambda value: any(
+        fits(value, {kind: {"_0": str}}) for kind in ("value", "sdk", "secret"))}],
     "ports": [{"containerPort": int, "scheme": ("HTTP", "TCP"), "name?": str}],
     "resources": {"cpuMillicores": int, "memoryBytes": int, "pidsLimit": int},
-    "security": {"user?": str, "allowRoot": bool, "readOnlyRootFilesystem": bool, "addCapabilities": [str]},
+    "security": {"user?": str, "allowRoot": bool, "readOnlyRootFilesystem": bool, "addCapabilities": [str],
+                 "seccompProfile?": str, "appArmorProfile?": str},
+    "volumes?": [{"kind": ("volume", "bind", "tmpfs"), "source": str, "target": str, "readOnly": bool,
+                  "sizeBytes?": int}],
+    "logs?": {"maxSizeBytes?": int, "maxFiles?": int},
     "routing": {"hosts": [str], "pathPrefix": str, "method": ("least_conn", "ip_hash", "random"), "listenPort?": int,
                 "maxBodyBytes": int, "readTimeoutSeconds": int},
     "termination": {"drainSeconds": int, "gracePeriodSeconds": int},
     "rollout": {"surge": int, "unavailable": int, "progressDeadlineSeconds": int},
-    "health": {"kind": ("http", "tcp", "none"), "port?": int, "path": str, "method": str, "headers": {"*": str},
-               "body?": str, "expectedStatuses": [int], "initialDelaySeconds": float, "periodSeconds": float,
-               "timeoutSeconds": float, "failureThreshold": int, "successThreshold": int},
+    "health": CHECK, "liveness?": CHECK,
     "scaling": {"mode": ("auto", "manual"), "minReplicas": int, "maxReplicas": int, "targetRPS?": float,
                 "maxP95LatencyMilliseconds?": float, "maxConnections?": float, "maxCPUPercent?": float,
                 "maxMemoryPercent?": float, "scaleOutThresholdPercent": float, "scaleInThresholdPercent": float,
@@ -297,7 +305,9 @@ OPERATIONS = {
         "rps": float, "p95LatencyMs": float, "activeConnections": int, "cpuPercent": float, "memoryPercent": float,
         "healthyReplicas?": int, "evaluate": bool}},
     "events": {"app?": app, "limit": int}, "stepDown": {}, "listApps": {}, "systemMetrics": {},
-    **dict.fromkeys(["start", "stop", "delete", "appStatus", "appDocument", "appMetrics", "why"], {"_0": app})}
+    "listSecrets": {}, "showSecret": {"_0": str}, "removeSecret": {"_0": str, "force": bool},
+    "setSecret": {"_0": {"name": str, "version": int, "keyID": str, "box": str}},
+    **dict.fromkeys(["start", "stop", "delete", "retry", "appStatus", "appDocument", "appMetrics", "why"], {"_0": app})}
 
 
 def operation(value):
@@ -364,8 +374,13 @@ HELLO = record(
     ("lowest version", PORT), ("highest version", PORT), ("cluster", NAME), ("node", NODE), ("incarnation", fixed(">Q")),
     ("channel", words("control", "bulk")), ("features", VARINT), ("nonce", byte_string(0, 32)))
 COMMAND = record(("epoch", EPOCH), ("kind", words("run", "stop", "retry", first=1)), ("instance", INSTANCE))
+SECRET_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*")
+SEALED = record(
+    ("name", text(63, lambda value: SECRET_NAME.fullmatch(value) is not None)), ("version", SMALL),
+    ("key id", text(63, lambda value: value != "")), ("box", text(65536, lambda value: value != "")))
 COMMAND_REST = {"stop": record(("grace", ranged(0, 600))), "retry": record(), "run": record(
-    ("revision", SMALL), ("node", NAME), ("replicas", SMALL), ("spec", in_form(DOCUMENT, SPEC)))}
+    ("revision", SMALL), ("node", NAME), ("replicas", SMALL), ("spec", in_form(DOCUMENT, SPEC)),
+    ("secrets", many(17, SEALED)))}
 
 
 def read_hello(reader):

@@ -3,6 +3,7 @@ import HealthProbes
 import Logging
 import OrchestryModel
 import Scheduling
+import SecretSealing
 
 /// Carrying out what an instance's lifecycle asks for. Each engine action has exactly one answer, which comes back as an
 /// input.
@@ -37,9 +38,10 @@ extension Agent {
     }
 
     private func ensureImage(of assignment: Assignment) -> Job {
-        let engine = engine
+        let (engine, keys, images, clock) = (engine, secretKeys, images, clock)
         return { [weak self] in
             let spec = assignment.spec
+            var pulled = false
             do {
                 let present = try await engine.imageIsPresent(spec.image)
                 switch spec.pullPolicy {
@@ -49,9 +51,14 @@ extension Agent {
                             assignment.instance,
                             .imageFailed("image \(spec.image) is not on this node and pullPolicy is Never")))
                     return
-                case .ifNotPresent where !present, .always: try await engine.pull(spec.image)
+                case .ifNotPresent where !present, .always:
+                    try await engine.pull(
+                        spec.image,
+                        registryAuthentication: try spec.registryAuthentication(assignment.secrets, with: keys))
+                    pulled = !present
                 case .never, .ifNotPresent: break
                 }
+                await images.used(spec.image, by: spec.name, pulled: pulled, at: clock.wall())
                 self?.submit(.lifecycle(assignment.instance, .imagePresent))
             } catch {
                 self?.submit(.lifecycle(assignment.instance, .imageFailed("\(error)")))
@@ -60,11 +67,12 @@ extension Agent {
     }
 
     private func startContainer(of assignment: Assignment, epoch: Epoch) -> Job {
-        let engine = engine
+        let (engine, keys) = (engine, secretKeys)
         return { [weak self] in
             do {
-                let container = try await engine.start(assignment, epoch: epoch)
-                await self?.noteProbeEndpoint(container.probeEndpoint, of: assignment.instance)
+                let container = try await engine.start(
+                    assignment, epoch: epoch, secrets: try assignment.openSecrets(with: keys))
+                await self?.noteEndpoints(of: container.container, assignment.instance)
                 self?.submit(
                     .lifecycle(
                         assignment.instance,
@@ -75,8 +83,9 @@ extension Agent {
         }
     }
 
-    private func noteProbeEndpoint(_ endpoint: Endpoint?, of instance: InstanceID) {
-        instances[instance]?.probeEndpoint = endpoint
+    private func noteEndpoints(of container: ManagedContainer, _ instance: InstanceID) {
+        instances[instance]?.probeEndpoint = container.probeEndpoint
+        instances[instance]?.livenessEndpoint = container.livenessEndpoint
     }
 
     private func stopContainer(_ container: String, graceSeconds: Int, of instance: InstanceID) -> Job {
@@ -110,12 +119,41 @@ extension Agent {
     }
 
     private func startProbing(_ assignment: Assignment, _ endpoint: Endpoint?) {
-        guard let endpoint = instances[assignment.instance]?.probeEndpoint ?? endpoint else { return }
-        prober.start(assignment.instance, check: assignment.spec.health, probeEndpoint: endpoint) {
-            [weak self] instance, result in
+        let managed = instances[assignment.instance]
+        let run = commandRunner(in: managed?.lifecycle.status.containerID)
+        if assignment.spec.health.kind != .none {
+            prober.start(
+                assignment.instance, check: assignment.spec.health, probeEndpoint: managed?.probeEndpoint ?? endpoint,
+                runCommand: run
+            ) { [weak self] instance, result in
+                switch result.outcome {
+                case .success: self?.submit(.lifecycle(instance, .probeSucceeded))
+                case .failure(let failure): self?.submit(.lifecycle(instance, .probeFailed("\(failure)")))
+                }
+            }
+        } else {
+            prober.stop(assignment.instance, .readiness)
+        }
+        guard let liveness = assignment.spec.liveness else { return prober.stop(assignment.instance, .liveness) }
+        prober.start(
+            assignment.instance, purpose: .liveness, check: liveness,
+            probeEndpoint: managed?.livenessEndpoint ?? endpoint, runCommand: run
+        ) { [weak self] instance, result in
             switch result.outcome {
-            case .success: self?.submit(.lifecycle(instance, .probeSucceeded))
-            case .failure(let failure): self?.submit(.lifecycle(instance, .probeFailed("\(failure)")))
+            case .success: self?.submit(.lifecycle(instance, .livenessSucceeded))
+            case .failure(let failure): self?.submit(.lifecycle(instance, .livenessFailed("\(failure)")))
+            }
+        }
+    }
+
+    private func commandRunner(in container: String?) -> HealthProber.CommandRunner? {
+        guard let container else { return nil }
+        let engine = engine
+        return { command, limit async throws(ProbeFailure) -> Int in
+            do throws(EngineError) {
+                return try await engine.execute(command, in: container, timeout: limit).exitCode
+            } catch {
+                throw error.code == .timeout ? .timeout(limit) : .notRun(error.message)
             }
         }
     }
@@ -127,5 +165,40 @@ extension Agent {
             if wait > .zero { try? await Task.sleep(for: wait) }  // Cancelled: the node stops.
             self?.submit(.lifecycle(instance, .tick))
         }
+    }
+}
+
+/// What a registry secret holds that is not one.
+struct RegistrySecretError: Error, CustomStringConvertible {
+    var name: SecretName
+    var description: String {
+        "secret '\(name)' is no registry's: it must be user:password, or JSON with username and password, or with auths"
+    }
+}
+
+extension AppSpec {
+    /// The engine's header for pulling the image; nil: without a user.
+    /// - Throws: `SecretSealingError`, `RegistrySecretError`.
+    func registryAuthentication(_ secrets: [SealedSecret], with keys: SecretKeys?) throws -> String? {
+        guard let name = imagePullSecret, let sealed = secrets.first(where: { $0.name == name }) else { return nil }
+        guard let keys else { throw SecretSealingError.notConfigured }
+        guard let credentials = RegistryCredentials(try keys.open(sealed), image: image) else {
+            throw RegistrySecretError(name: name)
+        }
+        return credentials.header(for: image)
+    }
+}
+
+extension Assignment {
+    /// The values its environment names. In memory no longer than a start takes.
+    func openSecrets(with keys: SecretKeys?) throws(SecretSealingError) -> [SecretName: String] {
+        var values: [SecretName: String] = [:]
+        for name in spec.environmentSecrets {
+            // What is missing, the engine's answer names.
+            guard let sealed = secrets.first(where: { $0.name == name }) else { continue }
+            guard let keys else { throw .notConfigured }
+            values[name] = try keys.open(sealed)
+        }
+        return values
     }
 }

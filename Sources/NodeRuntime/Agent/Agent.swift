@@ -4,6 +4,7 @@ import Leadership
 import Logging
 import OrchestryModel
 import Scheduling
+import SecretSealing
 
 /// Keeps this node's instances running: drives one `InstanceLifecycle` per instance, carries out its actions on the
 /// container engine, and reports what it sees. Works on without a leader and without PostgreSQL.
@@ -26,6 +27,7 @@ actor Agent {
         var epoch: Epoch
         /// Where its health check goes, once its container runs.
         var probeEndpoint: Endpoint?
+        var livenessEndpoint: Endpoint?
         /// Found running when this node started, and neither probed nor seen to exit since: it served before, so it
         /// counts as serving until a probe says otherwise.
         var trustedFromBefore = false
@@ -36,6 +38,8 @@ actor Agent {
     let node: NodeID
     let engine: DockerEngine
     let prober: HealthProber
+    let secretKeys: SecretKeys?
+    let images: ImageKeeper
     let clock: NodeClock
     let logger: Logger
     let onStatus: @Sendable (InstanceStatus) -> Void
@@ -57,7 +61,8 @@ actor Agent {
     private let configuredCapacity: (millicores: Int?, memoryBytes: Int64?)
 
     init(
-        node: NodeID, engine: DockerEngine, prober: HealthProber, clock: NodeClock,
+        node: NodeID, engine: DockerEngine, prober: HealthProber, secretKeys: SecretKeys?,
+        images: ImageKeeper, clock: NodeClock,
         capacity: (millicores: Int?, memoryBytes: Int64?), logger: Logger,
         onStatus: @escaping @Sendable (InstanceStatus) -> Void,
         onEvent: @escaping @Sendable (EventKind, AppName?, String, JSONValue) -> Void,
@@ -66,6 +71,8 @@ actor Agent {
         self.node = node
         self.engine = engine
         self.prober = prober
+        self.secretKeys = secretKeys
+        self.images = images
         self.clock = clock
         self.configuredCapacity = capacity
         self.logger = logger
@@ -129,6 +136,7 @@ actor Agent {
     func run() async {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.watchEngine() }
+            group.addTask { await self.removeOldImages() }
             for await input in inputs {
                 for job in handle(input) { group.addTask { await job() } }
                 if Task.isCancelled { break }
@@ -217,7 +225,8 @@ actor Agent {
             let actions = lifecycle.handle(.tick, at: clock.now(), wall: clock.wall(), using: &generator)
             instances[container.instance] = Managed(
                 lifecycle: lifecycle, assignment: assignment, epoch: container.epoch,
-                probeEndpoint: container.probeEndpoint, trustedFromBefore: container.isRunning)
+                probeEndpoint: container.probeEndpoint, livenessEndpoint: container.livenessEndpoint,
+                trustedFromBefore: container.isRunning)
             work += jobs(for: actions, of: container.instance)
         }
         if !adopted {
@@ -291,6 +300,26 @@ actor Agent {
             }
             try? await Task.sleep(for: wait)  // Cancelled: the loop's condition ends it.
             wait = min(wait * 2, .seconds(5))
+        }
+    }
+
+    /// Images that this node pulled and no longer needs, every ten minutes.
+    private func removeOldImages() async {
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: .seconds(600)) } catch { return }
+            await removeSurplusImages()
+        }
+    }
+
+    func removeSurplusImages() async {
+        for image in await images.surplus() {
+            do {
+                guard try await engine.removeImage(image) else { continue }  // Still in use: another time.
+                await images.forget(image)
+                logger.info("Removed an image no app needs any more", metadata: ["image": "\(image)"])
+            } catch {
+                logger.debug("An old image can't be removed yet", metadata: ["image": "\(image)", "error": "\(error)"])
+            }
         }
     }
 

@@ -46,6 +46,8 @@ extension LeaderTerm {
                     try await surroundings.store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
         case .systemMetrics: return await systemMetrics()
         case .why(let name): return why(try application(name))
+        case .listSecrets: return listSecrets()
+        case .showSecret(let name): return try showSecret(name)
         default: preconditionFailure("read a write: \(operation)")  // `perform` sends writes elsewhere.
         }
     }

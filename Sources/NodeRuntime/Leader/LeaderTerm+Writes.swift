@@ -1,4 +1,5 @@
 import Autoscaling
+import DockerEngine
 import Logging
 import OrchestryModel
 import PostgresStore
@@ -17,11 +18,16 @@ extension LeaderTerm {
     }
 
     /// What a write does once it is durable.
-    private struct Plan {
+    struct Plan {
         var response: ControlResponse
         var changes: [StateChange] = []
         var application: Application?
+        /// Changed along with it, by a secret that they use.
+        var others: [Application] = []
+        /// nil: removed.
+        var secrets: [SecretName: SecretSummary?] = [:]
         var deleted: AppName?
+        var retried: AppName?
         var scaled: (from: Int, to: Int)?
     }
 
@@ -83,7 +89,14 @@ extension LeaderTerm {
     /// - Throws: `Problem` when the key belongs to another request.
     private func earlierAnswer(to request: ControlRequest) async throws -> ControlResponse? {
         guard let stored = try await surroundings.store.storedRequest(request.idempotencyKey) else { return nil }
-        guard RequestFingerprint.mayBeSame(stored.fingerprint, RequestFingerprint.of(request.operation)) else {
+        let isSame: Bool
+        do {
+            isSame = try RequestFingerprint.mayBeSame(
+                stored.fingerprint, as: request.operation, keys: surroundings.secretKeys)
+        } catch {
+            throw Problem.secretsUnusable(error)
+        }
+        guard isSame else {
             throw Problem(
                 status: 422, code: "idempotency-key-reused", title: "The idempotency key belongs to another request",
                 detail: "The key '\(request.idempotencyKey)' was used for another request within the last day, and "
@@ -99,7 +112,7 @@ extension LeaderTerm {
         return application
     }
 
-    private func event(_ kind: EventKind, _ app: AppName, _ message: String, _ request: ControlRequest) -> StateChange {
+    func event(_ kind: EventKind, _ app: AppName?, _ message: String, _ request: ControlRequest) -> StateChange {
         .recordEvent(
             Event(
                 node: surroundings.me.id, time: surroundings.clock.wall(), app: app, kind: kind, message: message,
@@ -121,6 +134,9 @@ extension LeaderTerm {
                 ], deleted: name)
         case .scale(let name, let replicas): return planScale(try existing(name), to: replicas, request)
         case .setPolicy(let name, let policy): return try planPolicy(try existing(name), policy, request)
+        case .retry(let name): return planRetry(try existing(name), request)
+        case .setSecret(let sealed): return try await planSecret(sealed, request)
+        case .removeSecret(let name, let force): return try planRemoval(of: name, force: force, request)
         default: preconditionFailure("planned a read: \(request.operation)")  // `perform` sends reads elsewhere.
         }
     }
@@ -129,6 +145,7 @@ extension LeaderTerm {
         let (spec, flat) = try AppSpec.parse(document)
         let wall = surroundings.clock.wall()
         try refuseTakenHosts(of: spec)
+        try refuseForbiddenMounts(of: spec)
         var application: Application
         var isNewRevision = true
         if let current = applications[spec.name] {
@@ -136,13 +153,14 @@ extension LeaderTerm {
             isNewRevision = AppSpec.needsNewRevision(from: current.spec, to: spec)
             if isNewRevision { application.revision += 1 }
             application.spec = spec
+            application.secrets = currentSecrets(of: spec, keeping: isNewRevision ? [] : current.secrets)
             application.document = flat
             application.updatedAt = wall
         } else {
             let earlier = try await surroundings.store.lastRevision(of: spec.name)
             application = Application(
                 spec: spec, document: flat, revision: earlier + 1, status: .stopped, replicas: 0, createdAt: wall,
-                updatedAt: wall)
+                updatedAt: wall, secrets: currentSecrets(of: spec, keeping: []))
         }
         let known = applications[spec.name] != nil
         var changes: [StateChange] = [
@@ -154,12 +172,26 @@ extension LeaderTerm {
         ]
         if isNewRevision {
             changes.insert(
-                .saveRevision(spec.name, revision: application.revision, document: flat, spec: spec, at: wall), at: 1)
+                .saveRevision(
+                    spec.name, revision: application.revision, document: flat, spec: spec,
+                    secrets: application.secrets, at: wall), at: 1)
         }
         return Plan(
             response: ControlResponse(body: Presentation.registered(spec.name, revision: application.revision)),
             changes: changes,
             application: application)
+    }
+
+    /// By this node's configuration, so that a user hears of it at once. The agent that makes the container has the last
+    /// word, by its own.
+    private func refuseForbiddenMounts(of spec: AppSpec) throws {
+        let violations = spec.volumes.enumerated().compactMap { index, volume -> Violation? in
+            guard volume.kind == .bind, let objection = surroundings.hostPolicy.objection(toBind: volume.source) else {
+                return nil
+            }
+            return Violation("spec.volumes[\(index)].source", "must be allowed: \(objection)")
+        }
+        if !violations.isEmpty { throw ValidationError(violations) }
     }
 
     /// Two apps can't answer for the same host and path: the second would break or shadow the first.
@@ -252,6 +284,34 @@ extension LeaderTerm {
             ], application: application, scaled: (current.replicas, replicas))
     }
 
+    private func planRetry(_ current: Application, _ request: ControlRequest) -> Plan {
+        let waiting = reconciler.instances(of: current.name).filter {
+            switch $0.state {
+            case .pending, .pulling, .starting, .unhealthy, .crashLooping: true
+            case .ready, .draining, .stopped: false
+            }
+        }
+        guard !waiting.isEmpty || current.imageReview?.verdict == .refused else {
+            return Plan(response: ControlResponse(body: Presentation.retried(current.name, instances: [])))
+        }
+        return Plan(
+            response: ControlResponse(
+                body: Presentation.retried(current.name, instances: waiting.map(\.instance))),
+            changes: [
+                event(.appRetried, current.name, "\(waiting.count) instances of \(current.name) try again now", request)
+            ],
+            retried: current.name)
+    }
+
+    /// Also what was refused: another look may find otherwise.
+    private func retry(_ name: AppName) {
+        if var application = applications[name], application.imageReview?.verdict == .refused {
+            application.imageReview = nil
+            reconcile(.applicationChanged(application))
+        }
+        reconcile(.retry(name))
+    }
+
     private func planPolicy(_ current: Application, _ policy: JSONValue, _ request: ControlRequest) throws -> Plan {
         var application = current
         let merged = try ScalingPolicy.parse(policy, merging: current.document["scaling"] ?? [:])
@@ -277,11 +337,17 @@ extension LeaderTerm {
     /// One fenced transaction with the answer in it: whoever sends the same key again gets that answer.
     private func commit(_ plan: Plan, request: ControlRequest) async throws -> ControlResponse? {
         guard surroundings.isActive(epoch) else { return nil }
+        let fingerprint: String
+        do {
+            fingerprint = try RequestFingerprint.of(request.operation, keys: surroundings.secretKeys)
+        } catch {
+            throw Problem.secretsUnusable(error)
+        }
         let changes =
             plan.changes + [
                 .completeRequest(
                     key: request.idempotencyKey, response: plan.response, actor: request.actor,
-                    at: surroundings.clock.wall(), fingerprint: RequestFingerprint.of(request.operation))
+                    at: surroundings.clock.wall(), fingerprint: fingerprint)
             ]
         var attempt = 0
         let turn = nextTurn()
@@ -311,8 +377,11 @@ extension LeaderTerm {
             }
         }
         isInDoubt = false
+        for (name, summary) in plan.secrets { secrets[name] = summary }
         if let application = plan.application { take(application, replacing: plan.scaled?.from) }
+        for application in plan.others { take(application, replacing: nil) }
         if let name = plan.deleted { drop(name) }
+        if let name = plan.retried { retry(name) }
         return plan.response
     }
 
@@ -354,14 +423,19 @@ extension LeaderTerm {
                 spec.scaling = application.spec.scaling
                 application.spec = spec
                 application.document = stored.document
+                application.secrets = currentSecrets(of: spec, keeping: stored.secrets)
                 application.revision += 1
+                // It served before: its image was looked at then.
+                application.imageReview = ImageReview(
+                    revision: application.revision, verdict: .accepted, digest: stored.imageDigest)
                 application.updatedAt = wall
                 isInDoubt = true
                 try await surroundings.store.write(
                     [
                         .saveApplication(application),
                         .saveRevision(
-                            name, revision: application.revision, document: stored.document, spec: spec, at: wall),
+                            name, revision: application.revision, document: stored.document, spec: spec,
+                            secrets: application.secrets, imageDigest: stored.imageDigest, at: wall),
                     ], epoch: epoch, leader: surroundings.me.id, turn: nextTurn())
                 isInDoubt = false
                 applications[name] = application

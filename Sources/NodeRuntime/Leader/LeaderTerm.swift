@@ -1,9 +1,11 @@
 import Autoscaling
+import DockerEngine
 import Logging
 import OrchestryModel
 import PostgresStore
 import RestFacade
 import Scheduling
+import SecretSealing
 import Synchronization
 
 /// What a node does while it leads, for one epoch: holds the desired state, reconciles it with what agents report,
@@ -19,6 +21,7 @@ actor LeaderTerm {
         case routingAcknowledged(NodeID, RoutingTable.Version)
         case samples([Sample])
         case revert(AppName, toRevision: Int)
+        case review(AppName)
         case tick
     }
 
@@ -28,6 +31,9 @@ actor LeaderTerm {
         var clock: NodeClock
         var store: StateStore
         var scaling: ScalingState
+        var secretKeys: SecretKeys?
+        var hostPolicy: HostPolicy
+        var reviewer: ImageReviewer
         var logger: Logger
         var isActive: @Sendable (Epoch) -> Bool
         var sendCommand: @Sendable (NodeID, InstanceCommand, Epoch) -> Void
@@ -52,6 +58,10 @@ actor LeaderTerm {
     var logger: Logger
 
     var applications: [AppName: Application] = [:]
+    /// The newest version of each, sealed.
+    var secrets: [SecretName: SecretSummary] = [:]
+    /// Apps whose image is being looked at.
+    var reviewing: Set<AppName> = []
     var reconciler: Reconciler
     /// Latest usage per instance, for status pages.
     var usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:]
@@ -117,6 +127,8 @@ actor LeaderTerm {
                 if Task.isCancelled { break }
                 if case .revert(let app, let revision) = input {
                     group.addTask { await self.revert(app, to: revision) }
+                } else if case .review(let app) = input {
+                    group.addTask { await self.review(app) }
                 } else {
                     handle(input)
                 }
@@ -139,8 +151,10 @@ actor LeaderTerm {
         while !Task.isCancelled {
             do {
                 let state = try await store.load()
-                let (stored, instances, nodes) = (state.applications, state.instances, state.nodes)
+                let (instances, nodes) = (state.instances, state.nodes)
+                let stored = state.applications.map { reviewed($0) }
                 applications = Dictionary(stored.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+                secrets = Dictionary(state.secrets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
                 // Rate limits and cooldown hold across a change of leader.
                 surroundings.scaling.with { scaling in
                     for past in state.scalings {
@@ -197,7 +211,7 @@ actor LeaderTerm {
         case .routingAcknowledged(let node, let version):
             perform(reconciler.handle(.routingAcknowledged(node, version), at: now, wall: wall))
         case .samples(let samples): observe(samples, at: now, wall: wall)
-        case .revert: break  // Taken by `run`: it writes, and the loop must not wait for that.
+        case .revert, .review: break  // Taken by `run`: it writes, and the loop must not wait for that.
         case .tick:
             if now >= reconciler.nextDeadline { perform(reconciler.handle(.tick, at: now, wall: wall)) }
         }
@@ -219,6 +233,12 @@ actor LeaderTerm {
 
     /// Feeds a change of desired state that is already durable.
     func reconcile(_ input: Reconciler.Input) {
+        var input = input
+        if case .applicationChanged(let application) = input {
+            let application = reviewed(application)
+            applications[application.name] = application
+            input = .applicationChanged(application)
+        }
         perform(reconciler.handle(input, at: surroundings.clock.now(), wall: surroundings.clock.wall()))
     }
 

@@ -97,7 +97,13 @@ extension Node {
             socketPath: configuration.engineSocket, cluster: configuration.cluster, node: configuration.node.id,
             network: configuration.engineNetwork,
             endpointMode: configuration.endpointMode == .published
-                ? .published(hostAddress: configuration.node.host) : .container)
+                ? .published(hostAddress: configuration.node.host) : .container,
+            logOptions: ["max-size": configuration.logMaxSize, "max-file": String(configuration.logMaxFiles)],
+            policy: hostPolicy(configuration))
+    }
+
+    static func hostPolicy(_ configuration: NodeConfiguration) -> HostPolicy {
+        HostPolicy(bindAllow: configuration.bindAllow, seccompFolder: configuration.seccompFolder)
     }
 
     static func makeProxy(_ configuration: NodeConfiguration, logger: Logger) -> NginxController? {
@@ -119,7 +125,11 @@ extension Node {
     /// What a leader's term gets of this node.
     func surroundings() -> LeaderTerm.Surroundings {
         LeaderTerm.Surroundings(
-            me: configuration.node, clock: clock, store: store, scaling: scaling, logger: logger,
+            me: configuration.node, clock: clock, store: store, scaling: scaling,
+            secretKeys: configuration.secretKeys, hostPolicy: Self.hostPolicy(configuration),
+            reviewer: ImageReviewer(
+                engine: engine, keys: configuration.secretKeys, scanCommand: configuration.scanCommand, logger: logger),
+            logger: logger,
             isActive: { [leadership] in leadership.isActive($0) },
             sendCommand: { [weak self] node, command, epoch in self?.send(command, epoch: epoch, to: node) },
             publish: { [weak self] table, node in self?.publish(table, to: node) },

@@ -93,7 +93,10 @@ package final class Node: Service {
             performLease: { request, timeout in await lease.perform(request, timeout: timeout) },
             onChange: { reference.node?.leadershipChanged($0) })
         agent = Agent(
-            node: id, engine: engine, prober: prober, clock: clock,
+            node: id, engine: engine, prober: prober, secretKeys: configuration.secretKeys,
+            images: ImageKeeper(
+                path: configuration.dataDirectory + "/images.json", keep: configuration.keepImages, logger: logger),
+            clock: clock,
             capacity: (configuration.cpuMillicores, configuration.memoryBytes), logger: logger,
             onStatus: { reference.node?.report($0) },
             onEvent: { reference.node?.record($0, $1, $2, $3) },

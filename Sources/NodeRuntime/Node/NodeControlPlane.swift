@@ -1,7 +1,9 @@
 import Logging
+import NodeConfiguration
 import OrchestryModel
 import PeerTransport
 import RestFacade
+import SecretSealing
 import WireProtocol
 
 /// How a request from a client reaches the leader, from any node: carried out here if this node leads, else forwarded,
@@ -14,6 +16,12 @@ struct NodeControlPlane: ControlPlane {
     func clusterView() async -> ClusterView { await node.clusterView() }
 
     func prometheusText() async -> String { await node.prometheusText() }
+
+    /// Sealed where it arrives: no plain value goes from node to node.
+    func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret {
+        guard let keys = node.configuration.secretKeys else { throw .secretsUnusable(.notConfigured) }
+        return keys.seal(value, name: name, version: 0)
+    }
 
     func perform(_ request: ControlRequest) async -> ControlResponse {
         let started = ContinuousClock.now
@@ -55,5 +63,13 @@ struct NodeControlPlane: ControlPlane {
         } catch {
             return .failed("\(leader): \(error)")
         }
+    }
+}
+
+extension Problem {
+    /// 409: what is asked for is fine, the cluster's configuration is not.
+    static func secretsUnusable(_ error: SecretSealingError) -> Problem {
+        Problem(
+            status: 409, code: "secrets-unusable", title: "Secrets can't be kept here", detail: "No: \(error).")
     }
 }

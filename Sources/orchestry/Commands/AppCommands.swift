@@ -134,3 +134,22 @@ struct Scale: AsyncParsableCommand {
         }
     }
 }
+
+struct Retry: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Try at once what waits after a crash or a failed pull.",
+        discussion: "An instance that keeps failing is tried again after 1 s, 2 s, 4 s and so on up to 60 s.")
+    @Argument(help: "The app.") var name: String
+    @OptionGroup var options: GlobalOptions
+
+    func run() async throws {
+        try await options.withClient { client in
+            let answer = try await client.post(APIClient.appPath(name, "/retry"), app: name)
+            Output.show(answer, as: options.output) { answer in
+                let instances = answer["instances"]?.arrayValue ?? []
+                guard !instances.isEmpty else { return "\(name): nothing waits to be tried again." }
+                return "\(name): trying again: \(instances.compactMap(\.stringValue).joined(separator: ", "))."
+            }
+        }
+    }
+}
