@@ -190,9 +190,8 @@ struct DataplaneCommand: AsyncParsableCommand {
 
     private func otherAppComesAndGoes(_ client: ControlClient) async throws {
         for _ in 0..<3 {
-            var spec = document(image, name: "\(Self.app)-other", hosts: ["other.test"])
-            spec["scaling"] = ["mode": "manual", "minReplicas": 1, "maxReplicas": 1]
-            try await client.send(.post, "/apps/register", spec)
+            try await client.send(
+                .post, "/apps/register", document(image, name: "\(Self.app)-other", host: "other.test"))
             try await client.send(.post, "/apps/\(Self.app)-other/up")
             try await client.wait(for: "the other app", at: "/apps/\(Self.app)-other/status", within: .seconds(60)) {
                 $0["ready_replicas"]?.intValue == 1
@@ -236,14 +235,14 @@ struct DataplaneCommand: AsyncParsableCommand {
 
     private var statusPath: String { "/apps/\(Self.app)/status" }
 
-    private func document(_ image: String, name: String = Self.app, hosts: [String] = [Self.host]) -> JSONValue {
+    private func document(_ image: String, name: String = Self.app, host: String = Self.host) -> JSONValue {
         [
             "apiVersion": "v1", "kind": "App", "metadata": ["name": .string(name)],
             "spec": [
                 "type": "http", "image": .string(image), "imagePullPolicy": "IfNotPresent",
                 "ports": [["containerPort": 9010, "protocol": "HTTP"]],
                 "resources": ["cpu": "50m", "memory": "64Mi"],
-                "routing": ["hosts": .array(hosts.map { .string($0) })],
+                "routing": ["hosts": [.string(host)]],
                 "termination": ["drainSeconds": JSONValue(Self.drainSeconds), "gracePeriodSeconds": 5],
             ],
             "scaling": ["mode": "manual", "minReplicas": 1, "maxReplicas": 10],

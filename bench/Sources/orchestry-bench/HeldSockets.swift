@@ -59,6 +59,11 @@ final class HeldSockets: Sendable {
         }
     }
 
+    /// Messages of one socket since the last echo.
+    private final class Unanswered: Sendable {
+        let count = Atomic(0)
+    }
+
     private enum Upgrade: Sendable {
         case socket(NIOAsyncChannel<WebSocketFrame, WebSocketFrame>)
         case refused
@@ -92,23 +97,24 @@ final class HeldSockets: Sendable {
         state.withLock { $0.open += 1 }
         defer { state.withLock { $0.open -= 1 } }
         try await channel.executeThenClose { inbound, outbound in
-            try await exchange(inbound, outbound)
+            await exchange(inbound, outbound)
         }
     }
 
     private func exchange(
         _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>,
         _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>
-    ) async throws {
-        let unanswered = Atomic(0)
-        try await withThrowingTaskGroup(of: Void.self) { group in
+    ) async {
+        let unanswered = Unanswered()
+        await withDiscardingTaskGroup { group in
             group.addTask {
                 while !Task.isCancelled {
-                    unanswered.add(1, ordering: .relaxed)
-                    try await outbound.write(
-                        WebSocketFrame(
-                            fin: true, opcode: .text, maskKey: .random(), data: ByteBuffer(string: "still there?")))
-                    try await Task.sleep(for: .seconds(1))
+                    unanswered.count.add(1, ordering: .relaxed)
+                    let frame = WebSocketFrame(
+                        fin: true, opcode: .text, maskKey: .random(), data: ByteBuffer(string: "still there?"))
+                    // The reader sees that the socket has ended.
+                    guard (try? await outbound.write(frame)) != nil else { return }
+                    try? await Task.sleep(for: .seconds(1))  // Cancelled: the condition ends the loop.
                 }
             }
             var code: Int?
@@ -116,7 +122,7 @@ final class HeldSockets: Sendable {
                 frames: for try await frame in inbound {
                     switch frame.opcode {
                     case .text:
-                        unanswered.store(0, ordering: .relaxed)
+                        unanswered.count.store(0, ordering: .relaxed)
                         state.withLock { $0.echoes += 1 }
                     case .connectionClose:
                         var data = frame.unmaskedData
@@ -130,7 +136,7 @@ final class HeldSockets: Sendable {
             }
             if !Task.isCancelled {
                 let ending = Ending(
-                    at: uptimeNanoseconds(), code: code, isEchoMissing: unanswered.load(ordering: .relaxed) > 1)
+                    at: uptimeNanoseconds(), code: code, isEchoMissing: unanswered.count.load(ordering: .relaxed) > 1)
                 state.withLock { $0.endings.append(ending) }
             }
             group.cancelAll()
