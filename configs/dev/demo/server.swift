@@ -1,4 +1,4 @@
-// The demo application: an HTTP/1.1 server in one file without dependencies, small enough for a `FROM scratch` image.
+// The demo application: an HTTP/1.1 server without dependencies, small enough for a `FROM scratch` image.
 // See README.md for its routes. One thread owns all connections (poll); requests that burn CPU go to a pool of threads,
 // so that a loaded instance still answers its health check; waiting requests are entries of a timer list.
 import Glibc
@@ -28,6 +28,14 @@ struct Request {
     var keepAlive = true
 
     func int(_ name: String, default value: Int) -> Int { query[name].flatMap(Int.init) ?? value }
+
+    /// - Parameter name: in lower case.
+    func header(_ name: String) -> String? {
+        for line in head.split(separator: "\r\n").dropFirst() where line.lowercased().hasPrefix(name + ":") {
+            return String(line.dropFirst(name.count + 1).drop { $0 == " " })
+        }
+        return nil
+    }
 }
 
 enum ParseResult {
@@ -211,6 +219,8 @@ final class Connection {
     /// A request is being worked on; the next one of this connection waits.
     var busy = false
     var keepAlive = true
+    /// It has been upgraded: what comes are frames.
+    var isWebSocket = false
     var saidContinue = false
     /// Its place in the server's list of polled descriptors.
     var slot = 0
@@ -354,9 +364,14 @@ final class Server {
         acceptAll()
         draining = true
         polled[1].fd = -1  // poll skips it.
-        close(listener)
+        Glibc.close(listener)
         for (id, connection) in connections where !connection.busy {
             receive(connection, id: id)
+            if connections[id] != nil, connection.isWebSocket {
+                // 1001: going away.
+                close(connection, id: id, payload: [0x03, 0xE9])
+                continue
+            }
             if connections[id] != nil, !connection.busy, connection.output.isEmpty, connection.input.isEmpty {
                 remove(id)
             }
@@ -378,7 +393,36 @@ final class Server {
         process(connection, id: id)
     }
 
+    private func processFrames(_ connection: Connection, id: UInt64) {
+        while connections[id] != nil, connection.keepAlive {
+            switch WebSocket.parse(connection.input) {
+            case .incomplete: return
+            case .invalid: return close(connection, id: id, payload: [0x03, 0xEA])  // 1002: protocol error.
+            case .frame(let frame, let consumed):
+                connection.input.removeFirst(consumed)
+                switch frame.opcode {
+                case WebSocket.text, WebSocket.binary: send(frame, to: connection, id: id)
+                case WebSocket.ping:
+                    send(WebSocket.Frame(opcode: WebSocket.pong, payload: frame.payload), to: connection, id: id)
+                case WebSocket.close: close(connection, id: id, payload: Array(frame.payload.prefix(2)))
+                default: break
+                }
+            }
+        }
+    }
+
+    private func send(_ frame: WebSocket.Frame, to connection: Connection, id: UInt64) {
+        connection.output += WebSocket.encode(frame)
+        flush(connection, id: id)
+    }
+
+    private func close(_ connection: Connection, id: UInt64, payload: [UInt8]) {
+        connection.keepAlive = false
+        send(WebSocket.Frame(opcode: WebSocket.close, payload: payload), to: connection, id: id)
+    }
+
     private func process(_ connection: Connection, id: UInt64) {
+        if connection.isWebSocket { return processFrames(connection, id: id) }
         while !connection.busy, !connection.input.isEmpty {
             switch parse(connection.input) {
             case .incomplete: return
@@ -400,6 +444,7 @@ final class Server {
                 requests += 1
                 route(request, connection, id: id)
                 if connections[id] == nil { return }
+                if connection.isWebSocket { return processFrames(connection, id: id) }
             }
         }
     }
@@ -423,6 +468,16 @@ final class Server {
         case "/echo":
             let body = request.body.isEmpty ? Array((request.head + "\r\n").utf8) : request.body
             respond(connection, id: id, status: 200, bytes: body)
+        case "/websocket":
+            guard let key = request.header("sec-websocket-key"), !draining else {
+                return respond(connection, id: id, status: 400, text: "not a WebSocket request\n")
+            }
+            connection.isWebSocket = true
+            connection.keepAlive = true
+            connection.output += Array(
+                ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    + "Sec-WebSocket-Accept: \(WebSocket.accept(key))\r\n\r\n").utf8)
+            flush(connection, id: id)
         case "/env":
             guard let value = request.query["name"].flatMap({ getenv($0) }) else {
                 return respond(connection, id: id, status: 404, text: "not set\n")
@@ -504,7 +559,7 @@ final class Server {
     private func remove(_ id: UInt64) {
         guard let connection = connections.removeValue(forKey: id) else { return }
         unwatch(slot: connection.slot)
-        close(connection.descriptor)
+        Glibc.close(connection.descriptor)
     }
 
     private func addTimer(due: Int64, connection: UInt64) {

@@ -1,0 +1,113 @@
+import ArgumentParser
+import Foundation
+import Measuring
+import NIOCore
+
+/// Load at a fixed timetable.
+struct LoadCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "load",
+        abstract: "Sends HTTP requests at a fixed rate, and times each from when it was to be sent.",
+        discussion: """
+            Latencies count from the intended time, so waiting for a free connection is part of them, and a server that \
+            stalls for two seconds shows it. A request is sent once; one without a whole answer below 400 has failed.
+
+            Examples:
+              orchestry-bench load --target http://127.0.0.1:8080 --host web --rate 500 --seconds 30
+              orchestry-bench load --target http://127.0.0.1:8080 --profile 20x10,500x30,500-20x20 --csv load.csv
+            """)
+
+    @Option(help: "URLs http://HOST[:PORT], separated by commas; connections are spread over them.") var target: String
+    @Option(help: "The Host header; default: the first target's.") var host: String?
+    @Option(help: "Path and query.") var path = "/"
+    @Option(help: "Requests per second.") var rate = 100.0
+    @Option(help: "How long.") var seconds = 10.0
+    @Option(help: "RATExSECONDS or FROM-TOxSECONDS, separated by commas; instead of --rate and --seconds.")
+    var profile: String?
+    @Option(help: "Connections at the same time.") var connections = 64
+    @Flag(inversion: .prefixedNo, help: "Send requests one after the other on the same connections.")
+    var keepAlive = true
+    @Option(help: "WebSockets to hold meanwhile.") var sockets = 0
+    @Option(help: "Their path.") var socketPath = "/websocket"
+    @Option(help: "A file for one line a second.") var csv: String?
+    @Flag(help: "Exit with status 1 if any request failed.") var strict = false
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        _ = try servers()
+        try require(rate > 0 && seconds > 0, "--rate and --seconds must be above 0")
+        try require((1...10_000).contains(connections), "--connections must be 1 to 10000")
+        try require((0...10_000).contains(sockets), "--sockets must be 0 to 10000")
+        try require(path.hasPrefix("/") && socketPath.hasPrefix("/"), "a path begins with /")
+        try require(profile.map { RateProfile($0) != nil } ?? true, "--profile: RATExSECONDS or FROM-TOxSECONDS, ...")
+    }
+
+    private func servers() throws -> [Server] { try Server.list(target, option: "--target") }
+
+    func run() async throws {
+        let servers = try servers()
+        let timetable = profile.flatMap { RateProfile($0) } ?? RateProfile(constant: rate, seconds: seconds)
+        let host = host ?? "\(servers[0].host):\(servers[0].port)"
+        let generator = LoadGenerator(
+            servers: servers, host: host, path: path, connections: connections, keepsAlive: keepAlive)
+        let held = HeldSockets(servers: servers, host: host, path: socketPath)
+        let holding = Task { await held.hold(sockets) }
+        let statistics = LoadStatistics()
+        let processorTime = ProcessorTime()
+        await generator.run(timetable, into: statistics)
+        let (share, openSockets) = (processorTime.share, held.open)
+        holding.cancel()
+        await holding.value
+        if let csv { try statistics.csv.write(toFile: csv, atomically: true, encoding: .utf8) }
+
+        let total = statistics.total
+        var report = Report(
+            "load",
+            setting:
+                "\(timetable.count) requests in \(Report.format(timetable.duration)) s to \(target) (host \(host), "
+                + "\(path)) over \(connections) \(keepAlive ? "kept" : "new") connections")
+        var table = Report.Table("from the time to be sent", columns: LoadStatistics.Second.columns)
+        table.add("requests", total.values)
+        report.tables = [table]
+        report.notes =
+            total.failureNotes + [
+                "\(statistics.reconnects) times the server had closed an idle connection",
+                "this generator used \(Report.format(share * 100))% of one core",
+            ]
+        if sockets > 0 {
+            report.notes.append(
+                "\(openSockets) of \(sockets) WebSockets open at the end, \(held.echoes) echoes, "
+                    + "\(held.endings.count) ended meanwhile, \(held.refused) refused")
+        }
+        try report.write(asJSON: output.json)
+        if strict, total.failed > 0 { throw ExitCode(1) }
+    }
+}
+
+extension Server {
+    static func list(_ text: String, option: String) throws -> [Server] {
+        let servers = try text.split(separator: ",").map { part in
+            guard let server = Server(String(part)) else {
+                throw ValidationError("\(option): not a URL http://HOST[:PORT]: \(part)")
+            }
+            return server
+        }
+        try require(!servers.isEmpty, "\(option) names no server")
+        return servers
+    }
+}
+
+/// Processor time of this process since it was made.
+struct ProcessorTime {
+    private let begin = Self.used()
+    private let beganAt = ContinuousClock.now
+
+    /// Seconds of processor time per second: 1 is one core.
+    var share: Double { (Self.used() - begin) / max((ContinuousClock.now - beganAt) / .seconds(1), 1e-9) }
+
+    private static func used() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+}
