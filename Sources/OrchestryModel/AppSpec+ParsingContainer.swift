@@ -41,7 +41,7 @@ extension DocumentReader {
             environment: environment(spec), ports: ports(spec, kind: kind), resources: resources(spec),
             security: security(spec), volumes: volumes(spec), logs: logging(spec),
             routing: routing(spec, kind: kind, name: standIn),
-            termination: termination(spec), rollout: rollout(spec))
+            termination: termination(spec), rollout: rollout(spec, kind: kind))
     }
 
     private mutating func words(_ spec: Object, _ key: String) -> [String]? {
@@ -304,7 +304,7 @@ extension DocumentReader {
         }
     }
 
-    // MARK: Termination, rollout
+    // MARK: Termination
 
     private mutating func termination(_ spec: Object) -> AppSpec.Termination {
         var result = AppSpec.Termination()
@@ -314,23 +314,6 @@ extension DocumentReader {
         else { return result }
         result.drainSeconds = integer(section, "drainSeconds", 0...3_600) ?? result.drainSeconds
         result.gracePeriodSeconds = integer(section, "gracePeriodSeconds", 0...600) ?? result.gracePeriodSeconds
-        return result
-    }
-
-    private mutating func rollout(_ spec: Object) -> AppSpec.RolloutPolicy {
-        var result = AppSpec.RolloutPolicy()
-        guard
-            let section = object(
-                spec["rollout"], at: "spec.rollout", keys: ["surge", "unavailable", "progressDeadlineSeconds"],
-                hints: ["maxSurge": "did you mean surge?", "maxUnavailable": "did you mean unavailable?"])
-        else { return result }
-        result.surge = integer(section, "surge", 0...100) ?? result.surge
-        result.unavailable = integer(section, "unavailable", 0...100) ?? result.unavailable
-        result.progressDeadlineSeconds =
-            integer(section, "progressDeadlineSeconds", 1...86_400) ?? result.progressDeadlineSeconds
-        if result.surge == 0, result.unavailable == 0 {
-            report("spec.rollout", "must allow surge or unavailable above 0, or no instance could ever be replaced")
-        }
         return result
     }
 }

@@ -184,20 +184,6 @@ extension AppSpec {
         }
     }
 
-    public struct RolloutPolicy: Hashable, Sendable, Codable {
-        /// Instances above the wanted number during a rollout, 0…100.
-        public var surge: Int
-        /// Ready instances that may be missing during a rollout, 0…100; surge and unavailable are not both 0.
-        public var unavailable: Int
-        /// A new revision that makes no progress for this long is rolled back, 1…86,400 s.
-        public var progressDeadlineSeconds: Int
-        public init(surge: Int = 1, unavailable: Int = 0, progressDeadlineSeconds: Int = 120) {
-            self.surge = surge
-            self.unavailable = unavailable
-            self.progressDeadlineSeconds = progressDeadlineSeconds
-        }
-    }
-
     /// HTTP statuses that count as healthy, both ends included.
     public struct StatusRange: Hashable, Sendable, Codable {
         public var first: Int

@@ -18,10 +18,13 @@ public struct Application: Hashable, Sendable, Codable {
     public var secrets: [SealedSecret]
     /// nil: no review is needed. One of another revision counts for nothing.
     public var imageReview: ImageReview?
+    /// Earlier revisions whose containers are made from the same: their instances need not be replaced. Filled by a
+    /// rollback, emptied by the next new revision.
+    public var equalRevisions: Set<Int>
     public init(
         spec: AppSpec, document: JSONValue, revision: Int, status: Status, replicas: Int, createdAt: WallTime,
         updatedAt: WallTime, lastScaledAt: WallTime? = nil, secrets: [SealedSecret] = [],
-        imageReview: ImageReview? = nil
+        imageReview: ImageReview? = nil, equalRevisions: Set<Int> = []
     ) {
         self.spec = spec
         self.document = document
@@ -33,8 +36,11 @@ public struct Application: Hashable, Sendable, Codable {
         self.lastScaledAt = lastScaledAt
         self.secrets = secrets
         self.imageReview = imageReview
+        self.equalRevisions = equalRevisions
     }
     public var name: AppName { spec.name }
+    /// Whether an instance of that revision is as wanted.
+    public func isCurrent(_ revision: Int) -> Bool { revision == self.revision || equalRevisions.contains(revision) }
 
     /// Why no new instance may be made now, as a predicate without a full stop; nil: nothing stands against it.
     public var reasonToHold: String? {

@@ -63,7 +63,8 @@ public struct AppName: Identifier {
 }
 
 /// One instance (one container slot) of an app: `<app>-<revision>-<6 of a-z0-9>`, at most 80 characters of `a-z0-9-`.
-/// A restarted container keeps its instance's identity; a replacement is a new instance.
+/// A restarted container keeps its instance's identity; a replacement is a new instance. A release step is an instance
+/// too, named `<app>-<revision>-r-<6 of a-z0-9>`: its container is started once, and kept when it has exited.
 public struct InstanceID: Identifier {
     public let rawValue: String
     public init(unchecked text: String) { rawValue = text }
@@ -71,6 +72,8 @@ public struct InstanceID: Identifier {
         (1...80).contains(text.utf8.count)
             && text.utf8.allSatisfy { ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) || $0 == 45 }
     }
+    /// Whether it runs an app's release command. Where it says `r`, all others have their revision.
+    public var isReleaseStep: Bool { rawValue.utf8.dropLast(6).suffix(3).elementsEqual("-r-".utf8) }
 }
 
 /// The fencing token: rises by at least one with each change of leader. 0 means "no leader yet".

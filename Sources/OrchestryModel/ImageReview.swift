@@ -18,9 +18,16 @@ public struct ImageReview: Hashable, Sendable, Codable {
 extension Application {
     /// The spec its containers are made from: the image by digest, where that is known.
     public var pinnedSpec: AppSpec {
-        guard let imageReview, imageReview.revision == revision, let digest = imageReview.digest else { return spec }
-        var pinned = spec
-        pinned.image = "\(repository(of: spec.image))@\(digest)"
+        spec.pinned(to: imageReview?.revision == revision ? imageReview?.digest : nil)
+    }
+}
+
+extension AppSpec {
+    /// - Parameter digest: what its image's tag means, `sha256:…`; nil: the tag alone counts.
+    public func pinned(to digest: String?) -> AppSpec {
+        guard let digest else { return self }
+        var pinned = self
+        pinned.image = "\(repository(of: image))@\(digest)"
         return pinned
     }
 }

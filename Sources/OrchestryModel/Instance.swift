@@ -132,6 +132,11 @@ public struct InstanceStatus: Hashable, Sendable, Codable {
     }
 }
 
+extension InstanceStatus {
+    /// A release step that has exited and still can say how.
+    public var hasKeptContainer: Bool { state == .stopped && containerID != nil && instance.isReleaseStep }
+}
+
 /// Everything an agent runs, sent to a leader when a connection to it begins, when anything changes, and each 10 s.
 public struct Inventory: Hashable, Sendable {
     public var node: NodeID

@@ -13,6 +13,31 @@ extension Operation {
         return replicas
     }
 
+    /// The body of `POST /apps/{name}/rollback`: `{"to": N}`, or nothing in it.
+    public static func parseRollback(_ body: JSONValue) throws(ValidationError) -> Int? {
+        try parseNumber(body, "to", 1...1_000_000_000, example: "{\"to\": 3}")
+    }
+
+    /// The body of `POST /nodes/{node}/drain`: `{"deadlineSeconds": N}`; 5 minutes when left out.
+    public static func parseDrain(_ body: JSONValue) throws(ValidationError) -> Int {
+        try parseNumber(body, "deadlineSeconds", 1...86_400, example: "{\"deadlineSeconds\": 300}") ?? 300
+    }
+
+    /// The body of `POST /cluster/rebalance`: `{"maxMoves": N}`; 1 when left out.
+    public static func parseRebalance(_ body: JSONValue) throws(ValidationError) -> Int {
+        try parseNumber(body, "maxMoves", 1...100, example: "{\"maxMoves\": 2}") ?? 1
+    }
+
+    private static func parseNumber(
+        _ body: JSONValue, _ key: String, _ range: ClosedRange<Int>, example: String
+    ) throws(ValidationError) -> Int? {
+        var reader = DocumentReader()
+        let root = reader.body(body, keys: [key], example: example)
+        let number = root?[key].flatMap { reader.integer(fromText: $0, at: key, range) }
+        guard reader.violations.isEmpty else { throw ValidationError(reader.violations) }
+        return number
+    }
+
     /// The body of `POST /apps/{name}/policy`: `{"policy": {…}}`. The policy's own fields are checked where
     /// it is applied.
     public static func parsePolicy(_ body: JSONValue) throws(ValidationError) -> JSONValue {

@@ -9,6 +9,19 @@ public enum Operation: Hashable, Sendable, Codable {
     case scale(AppName, replicas: Int)
     case setPolicy(AppName, policy: JSONValue)
     case simulateMetrics(AppName, SimulatedMetrics)
+    /// Makes a new revision with what containers are made from in revision `to`; nil: in the last one that worked.
+    case rollback(AppName, to: Int?)
+    case pauseRollout(AppName)
+    case resumeRollout(AppName)
+    /// Stops the rollout and goes back to where it came from.
+    case abortRollout(AppName)
+    case cordonNode(NodeID)
+    /// Ends a drain too.
+    case uncordonNode(NodeID)
+    /// Cordons the node and moves its instances away; what is left after 1…86,400 s is stopped.
+    case drainNode(NodeID, deadlineSeconds: Int)
+    /// Moves instances until they are spread evenly, 1…100 at once.
+    case rebalance(maxMoves: Int)
     case stepDown
     /// Skip the back-off of instances that are not ready.
     case retry(AppName)
@@ -31,14 +44,18 @@ public enum Operation: Hashable, Sendable, Codable {
     case why(AppName)
     case listSecrets
     case showSecret(SecretName)
+    case rolloutStatus(AppName)
+    case revisions(AppName)
+    case listNodes
 
     public var isWrite: Bool {
         switch self {
         case .register, .start, .stop, .delete, .scale, .setPolicy, .simulateMetrics, .stepDown, .retry, .setSecret,
-            .removeSecret:
+            .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode,
+            .drainNode, .rebalance:
             true
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .listSecrets,
-            .showSecret:
+            .showSecret, .rolloutStatus, .revisions, .listNodes:
             false
         }
     }
@@ -135,6 +152,11 @@ public struct Problem: Error, Hashable, Sendable {
         Problem(
             status: 404, code: "app-not-found", title: "No such app",
             detail: "App \(name) not found. `orchestry list` shows the registered apps.")
+    }
+    public static func nodeNotFound(_ node: NodeID) -> Problem {
+        Problem(
+            status: 404, code: "node-not-found", title: "No such node",
+            detail: "Node \(node) not found. `orchestry node list` shows the nodes.")
     }
     public static func invalid(_ error: ValidationError) -> Problem {
         Problem(

@@ -49,9 +49,12 @@ public struct InstanceSample: Hashable, Sendable {
     public var errors: UInt64
     /// Requests in flight from this node's proxy to it.
     public var inFlight: UInt64
+    /// How long those requests took, in buckets of 16 of the histogram's own: a percentile is within 10%. nil: not
+    /// measured, as always but while the app's instances have different weights.
+    public var latency: LatencyHistogram?
     public init(
         instance: InstanceID, cpuPercent: Double? = nil, memoryPercent: Double? = nil, requests: UInt64 = 0,
-        errors: UInt64 = 0, inFlight: UInt64 = 0
+        errors: UInt64 = 0, inFlight: UInt64 = 0, latency: LatencyHistogram? = nil
     ) {
         self.instance = instance
         self.cpuPercent = cpuPercent
@@ -59,5 +62,6 @@ public struct InstanceSample: Hashable, Sendable {
         self.requests = requests
         self.errors = errors
         self.inFlight = inFlight
+        self.latency = latency
     }
 }

@@ -36,6 +36,14 @@ package enum StateChange: Sendable {
     case recordDecision(ScalingDecision)
     case appendMetrics([MetricRow])
     case saveNode(NodeInfo, seenAt: WallTime)
+    /// Inserts or updates, all but whether it is paused. One that has ended is not made to run again.
+    case saveRollout(RolloutRecord)
+    /// Of a rollout that was saved before.
+    case pauseRollout(AppName, revision: Int, Bool)
+    /// Of a node that was saved before.
+    case saveScheduling(NodeScheduling)
+    /// It is empty; whether it is cordoned stays.
+    case endNodeDrain(NodeID)
     /// Records the answer to a client's write. A key used before fails the whole write with `.duplicateRequest`.
     /// - fingerprint: tells another request under the same key from this one; empty: not told apart.
     case completeRequest(
@@ -115,9 +123,11 @@ package struct StoredDecision: Hashable, Sendable {
 package struct StoredNode: Hashable, Sendable {
     package var info: NodeInfo
     package var lastSeenAt: WallTime
-    package init(info: NodeInfo, lastSeenAt: WallTime) {
+    package var scheduling: NodeScheduling
+    package init(info: NodeInfo, lastSeenAt: WallTime, scheduling: NodeScheduling? = nil) {
         self.info = info
         self.lastSeenAt = lastSeenAt
+        self.scheduling = scheduling ?? NodeScheduling(node: info.id)
     }
 }
 

@@ -18,6 +18,8 @@ package struct DesiredState: Sendable {
     package var scalings: [PastScaling]
     /// The newest version of each, by name.
     package var secrets: [SecretSummary]
+    /// Of the apps' present revisions, with the spec to go back to while they have not ended.
+    package var rollouts: [RolloutRecord]
 }
 
 extension StateStore {
@@ -65,11 +67,12 @@ extension StateStore {
     }
 
     /// What `desiredState` is made of.
-    static let everything = [allApplications, allInstances, allNodes, pastScalings, allSecrets]
+    static let everything = [allApplications, allInstances, allNodes, pastScalings, allSecrets, presentRollouts]
 
     /// - Parameter results: of `everything`.
     static func desiredState(_ results: [[Row]]) throws(StoreError) -> DesiredState {
-        var state = DesiredState(applications: [], instances: [], nodes: [], scalings: [], secrets: [])
+        var state = DesiredState(
+            applications: [], instances: [], nodes: [], scalings: [], secrets: [], rollouts: [])
         for row in results[0] { state.applications.append(try application(row)) }
         for row in results[1] { state.instances.append(try instance(row)) }
         for row in results[2] { state.nodes.append(try node(row)) }
@@ -80,6 +83,7 @@ extension StateStore {
                     fromReplicas: try row.int(2), toReplicas: try row.int(3)))
         }
         for row in results[4] { state.secrets.append(try secret(row)) }
+        for row in results[5] { state.rollouts.append(try rollout(row)) }
         return state
     }
 

@@ -40,6 +40,11 @@ extension StateStore {
         }
     }
 
+    /// What became of an app's revisions, newest first.
+    package func rollouts(of app: AppName) async throws(StoreError) -> [RolloutRecord] {
+        try await read(Self.rollouts(of: app), Self.rollout)
+    }
+
     /// By instance.
     package func instances() async throws(StoreError) -> [InstanceStatus] {
         try await read(Self.allInstances, Self.instance)

@@ -4,6 +4,9 @@ import OrchestryModel
 package struct SettledState: Sendable {
     /// Apps that are not deleted, by name.
     package var applications: [Application]
+    /// Of the apps' present revisions, with the spec to go back to while they have not ended.
+    package var rollouts: [RolloutRecord]
+    package var nodes: [StoredNode]
     /// The turn this took: the writer's next is one higher.
     package var turn: Int64
 }
@@ -23,13 +26,15 @@ extension StateStore {
                 WHERE id = 1 RETURNING turn
                 """, [.epoch(epoch), .int(turn)]),
             // A statement of its own: it sees what was committed while the one before waited.
-            Self.allApplications,
+            Self.allApplications, Self.presentRollouts, Self.allNodes,
         ]
         return try await pool.run(within: configuration.operationTimeout) { connection, deadline throws(StoreError) in
             let results = try connection.transaction(statements, deadline: deadline)
             guard let row = results[1].first else { throw .invalidData("write_turns is empty") }
-            var state = SettledState(applications: [], turn: try row.int64(0))
+            var state = SettledState(applications: [], rollouts: [], nodes: [], turn: try row.int64(0))
             for row in results[2] { state.applications.append(try Self.application(row)) }
+            for row in results[3] { state.rollouts.append(try Self.rollout(row)) }
+            for row in results[4] { state.nodes.append(try Self.node(row)) }
             return state
         }
     }

@@ -30,10 +30,22 @@ package enum CounterDelta {
                 // Instances that left and have been quiet since are no longer of interest.
                 guard counts.requests > 0 || counts.inFlight > 0 || counts.errors > 0 else { return nil }
                 return InstanceSample(
-                    instance: instance, requests: counts.requests, errors: counts.errors, inFlight: counts.inFlight)
+                    instance: instance, requests: counts.requests, errors: counts.errors, inFlight: counts.inFlight,
+                    latency: counts.latency)
             }
             return sample
         }
+    }
+
+    private static func change(from old: LatencyHistogram, to new: LatencyHistogram) -> LatencyHistogram {
+        let earlier = Dictionary(
+            old.buckets.map { ($0.index, $0.count) }, uniquingKeysWith: { first, _ in first })
+        return LatencyHistogram(
+            buckets: new.buckets.map { bucket in
+                let before = earlier[bucket.index] ?? 0
+                let count = bucket.count >= before ? bucket.count - before : bucket.count
+                return LatencyHistogram.Bucket(index: bucket.index, count: count)
+            })
     }
 
     private static func change(from old: ProxyCounters.App, to new: ProxyCounters.App) -> ProxyCounters.App {
@@ -45,18 +57,15 @@ package enum CounterDelta {
         var result = new
         result.requestMicroseconds -= base.requestMicroseconds
         result.statusClasses = zip(new.statusClasses, base.statusClasses).map { $0 - $1 }
-        let earlier = Dictionary(
-            base.latency.buckets.map { ($0.index, $0.count) }, uniquingKeysWith: { first, _ in first })
-        result.latency = LatencyHistogram(
-            buckets: new.latency.buckets.map { bucket in
-                let before = earlier[bucket.index] ?? 0
-                let count = bucket.count >= before ? bucket.count - before : bucket.count
-                return LatencyHistogram.Bucket(index: bucket.index, count: count)
-            })
+        result.latency = change(from: base.latency, to: new.latency)
         for (instance, counts) in new.instances {
             guard let before = base.instances[instance], before.requests <= counts.requests,
                 before.errors <= counts.errors
             else { continue }
+            // Without an earlier reading of them it is not known since when they add up.
+            result.instances[instance]?.latency = counts.latency.map { times in
+                before.latency.map { change(from: $0, to: times) } ?? LatencyHistogram()
+            }
             result.instances[instance]?.requests = counts.requests - before.requests
             result.instances[instance]?.errors = counts.errors - before.errors
         }

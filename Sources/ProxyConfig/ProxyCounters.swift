@@ -8,10 +8,15 @@ package struct ProxyCounters: Hashable, Sendable {
         /// Of these, status 500…599 or no answer.
         package var errors: UInt64
         package var inFlight: UInt64
-        package init(requests: UInt64 = 0, errors: UInt64 = 0, inFlight: UInt64 = 0) {
+        /// nil while the app's targets all have one weight: then nobody compares.
+        package var latency: LatencyHistogram?
+        package init(
+            requests: UInt64 = 0, errors: UInt64 = 0, inFlight: UInt64 = 0, latency: LatencyHistogram? = nil
+        ) {
             self.requests = requests
             self.errors = errors
             self.inFlight = inFlight
+            self.latency = latency
         }
     }
 
@@ -84,11 +89,13 @@ extension ProxyCounters {
                 guard app != nil, let buckets = buckets(words.dropFirst()) else { throw bad }
                 app?.counts.latency = LatencyHistogram(buckets: buckets)
             case "i":
-                guard app != nil, words.count == 5, let instance = InstanceID(rawValue: String(words[1])),
-                    let values = numbers(words.dropFirst(2))
+                guard app != nil, words.count == 5 || (words.count > 5 && words[5] == "l"),
+                    let instance = InstanceID(rawValue: String(words[1])), let values = numbers(words[2..<5]),
+                    let times = buckets(words.dropFirst(6))
                 else { throw bad }
                 app?.counts.instances[instance] = Instance(
-                    requests: values[0], errors: values[1], inFlight: values[2])
+                    requests: values[0], errors: values[1], inFlight: values[2],
+                    latency: words.count > 5 ? LatencyHistogram(buckets: times) : nil)
             case "end":
                 if let app { counters?.apps[app.name] = app.counts }
                 complete = true

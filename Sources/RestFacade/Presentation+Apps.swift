@@ -21,9 +21,10 @@ extension Presentation {
     ///   - instances: all of the app that are known; those that have stopped are left out of the answer.
     ///   - usage: percent of the instance's limits, 0…100; an instance that is missing shows 0 and `measured: false`.
     ///   - explanation: one sentence on why the app is not as wanted; nil: it is.
+    ///   - rollout: of the present revision; nil: it never needed one.
     package static func appStatus(
         _ app: Application, instances: [InstanceStatus], usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:],
-        explanation: String? = nil
+        explanation: String? = nil, rollout: RolloutFigures? = nil
     ) -> JSONValue {
         let shown = instances.filter { $0.state != .stopped }.sorted { $0.instance < $1.instance }
         return [
@@ -33,7 +34,7 @@ extension Presentation {
             "instances": .array(shown.map { instance($0, usage: usage[$0.instance]) }),
             "mode": .string(app.spec.scaling.mode.rawValue),
             "desired_replicas": JSONValue(app.replicas), "revision": JSONValue(app.revision),
-            "explanation": JSONValue(explanation),
+            "explanation": JSONValue(explanation), "rollout": rollout.map { .object(figures($0)) } ?? .null,
         ]
     }
 

@@ -85,6 +85,22 @@ extension RestFacade {
             return .setSecret(try controlPlane.seal(value, name: name))
         case .removeSecret:
             return .removeSecret(try secret(context), force: try flag(request, "force"))
+        case .rollback:
+            let name = try app(context)
+            return .rollback(name, to: try Operation.parseRollback(try await optionalBody(request)))
+        case .pauseRollout: return .pauseRollout(try app(context))
+        case .resumeRollout: return .resumeRollout(try app(context))
+        case .abortRollout: return .abortRollout(try app(context))
+        case .rolloutStatus: return .rolloutStatus(try app(context))
+        case .revisions: return .revisions(try app(context))
+        case .listNodes: return .listNodes
+        case .cordonNode: return .cordonNode(try node(context))
+        case .uncordonNode: return .uncordonNode(try node(context))
+        case .drainNode:
+            let node = try node(context)
+            return .drainNode(node, deadlineSeconds: try Operation.parseDrain(try await optionalBody(request)))
+        case .rebalance:
+            return .rebalance(maxMoves: try Operation.parseRebalance(try await optionalBody(request)))
         case .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI:
             preconditionFailure("\(route) is answered by this node")  // A bug: `answer` never sends these here.
         }
@@ -144,6 +160,14 @@ extension RestFacade {
         }
     }
 
+    private func node(_ context: FacadeContext) throws -> NodeID {
+        let text = context.parameters.get("node") ?? ""
+        guard let node = NodeID(rawValue: text) else {
+            throw Problem.nodeNotFound(NodeID(unchecked: DocumentPath.shown(text)))
+        }
+        return node
+    }
+
     // MARK: Headers and body
 
     private func idempotencyKey(_ request: Request) throws -> String {
@@ -156,8 +180,13 @@ extension RestFacade {
         return given
     }
 
+    /// The body as JSON, an empty object where there is none.
+    private func optionalBody(_ request: Request) async throws -> JSONValue {
+        try await body(request, whenEmpty: [:])
+    }
+
     /// The body as JSON. Never holds more of it than the limit.
-    private func body(_ request: Request) async throws -> JSONValue {
+    private func body(_ request: Request, whenEmpty: JSONValue? = nil) async throws -> JSONValue {
         if let type = request.headers[.contentType]?.lowercased(), type.contains("yaml") {
             throw Problem(
                 status: 415, code: "unsupported-media-type", title: "The body must be JSON",
@@ -180,6 +209,7 @@ extension RestFacade {
                 detail: "The connection ended before the request's body did.")
         }
         guard bytes.readableBytes > 0 else {
+            if let whenEmpty { return whenEmpty }
             throw ValidationError([Violation("", "must have a JSON object as its body, got none")])
         }
         do {

@@ -52,7 +52,8 @@ package struct RestFacade: Sendable {
         switch route {
         case .register, .start, .stop, .scale, .retry, .setPolicy, .simulateMetrics, .deleteApp, .stepDown, .listApps,
             .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
-            .removeSecret:
+            .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .rolloutStatus, .revisions,
+            .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance:
             return try await ask(route, request, context)
         case .systemMetrics:
             guard ContentNegotiation.prefersPrometheus(request.headers[.accept]) else {

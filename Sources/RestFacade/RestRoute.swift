@@ -6,17 +6,21 @@ package enum RestRoute: String, CaseIterable, Sendable {
     case listApps, appStatus, appDocument, appLogs, appMetrics, why
     case events, systemMetrics, prometheusMetrics
     case listSecrets, showSecret, setSecret, removeSecret
+    case rollback, pauseRollout, resumeRollout, abortRollout, rolloutStatus, revisions
     case clusterStatus, clusterLeader, clusterHealth, stepDown
+    case listNodes, cordonNode, uncordonNode, drainNode, rebalance
     case health, openAPI
 
     package var method: HTTPRequest.Method {
         switch self {
-        case .register, .start, .stop, .scale, .retry, .setPolicy, .simulateMetrics, .stepDown: .post
+        case .register, .start, .stop, .scale, .retry, .setPolicy, .simulateMetrics, .stepDown, .rollback,
+            .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance:
+            .post
         case .deleteApp, .removeSecret: .delete
         case .setSecret: .put
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
             .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
-            .openAPI:
+            .openAPI, .rolloutStatus, .revisions, .listNodes:
             .get
         }
     }
@@ -38,6 +42,17 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .appLogs: "/apps/{name}/logs"
         case .appMetrics: "/apps/{name}/metrics"
         case .why: "/apps/{name}/why"
+        case .rollback: "/apps/{name}/rollback"
+        case .pauseRollout: "/apps/{name}/rollout/pause"
+        case .resumeRollout: "/apps/{name}/rollout/resume"
+        case .abortRollout: "/apps/{name}/rollout/abort"
+        case .rolloutStatus: "/apps/{name}/rollout"
+        case .revisions: "/apps/{name}/revisions"
+        case .listNodes: "/nodes"
+        case .cordonNode: "/nodes/{node}/cordon"
+        case .uncordonNode: "/nodes/{node}/uncordon"
+        case .drainNode: "/nodes/{node}/drain"
+        case .rebalance: "/cluster/rebalance"
         case .events: "/events"
         case .systemMetrics: "/metrics"
         case .prometheusMetrics: "/metrics/prometheus"

@@ -50,7 +50,7 @@ extension InstanceLifecycle {
     ) {
         switch phase {
         case .pulling, .creating, .waiting: break
-        case .foundExited, .running, .terminating, .clearing, .finished: return
+        case .foundExited, .running, .terminating, .clearing, .ended, .finished: return
         }
         answered()
         status.containerID = containerID
@@ -110,6 +110,7 @@ extension InstanceLifecycle {
         switch phase {
         case .running(let current):
             guard containerID == nil || containerID == current else { return }
+            if assignment.instance.isReleaseStep { return end(current, exit, wall, &actions) }
             var details = exit.details
             details["restarts"] = JSONValue(status.restarts)
             record(.instanceExited, "\(assignment.instance) exited: \(exit.words)", &actions, details: details)
@@ -127,8 +128,27 @@ extension InstanceLifecycle {
             status.exitCode = exit.code
             status.outOfMemory = exit.outOfMemory
             phase = .clearing(containerID: current, .finish, notBefore: now)
-        case .foundExited, .pulling, .creating, .clearing, .waiting, .finished: break
+        case .foundExited, .pulling, .creating, .clearing, .waiting, .ended, .finished: break
         }
+    }
+
+    /// A release step is not run again. Its container says how it ended, also to an agent that comes after this one.
+    private mutating func end(_ containerID: String, _ exit: Exit, _ wall: WallTime, _ actions: inout [Action]) {
+        if run?.adopted == false {
+            record(.instanceExited, "\(assignment.instance) ended: \(exit.words)", &actions, details: exit.details)
+        }
+        run = nil
+        status.containerID = containerID
+        status.exitCode = exit.code
+        status.outOfMemory = exit.outOfMemory
+        status.endpoint = nil
+        phase = .ended(containerID: containerID)
+        enter(.stopped, Self.tail(of: exit.lastLogLines), wall)
+    }
+
+    /// The end of an output, about 2,000 bytes: a status holds not much more.
+    static func tail(of lines: [String]) -> String {
+        String(decoding: lines.joined(separator: "\n").utf8.suffix(2_000), as: UTF8.self)
     }
 
     /// An exited container is removed, and another started when the back-off allows.
@@ -174,6 +194,9 @@ extension InstanceLifecycle {
         case .clearing(let containerID, .restart, let notBefore):
             enter(.draining, "stopping", wall)
             phase = .clearing(containerID: containerID, .finish, notBefore: notBefore)
+        case .ended(let containerID):
+            enter(.draining, "stopping", wall)
+            phase = .clearing(containerID: containerID, .finish, notBefore: now)
         case .terminating(_, .finish, _, _), .clearing(_, .finish, _), .foundExited, .finished: break
         }
     }
@@ -196,7 +219,7 @@ extension InstanceLifecycle {
             // Stays outstanding until then, so that a failing engine is not asked in a loop.
             phase = .terminating(containerID: containerID, purpose, graceSeconds: graceSeconds, retryAt: again)
             return status.message = "can't be stopped yet: \(reason)"
-        case .foundExited, .pulling, .creating, .running, .waiting, .finished: return
+        case .foundExited, .pulling, .creating, .running, .waiting, .ended, .finished: return
         }
         answered()
         status.message = "its container can't be removed yet: \(reason)"

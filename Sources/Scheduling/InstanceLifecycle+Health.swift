@@ -8,6 +8,7 @@ extension InstanceLifecycle {
     private var health: AppSpec.HealthCheck { assignment.spec.health }
 
     mutating func beginProbing(at now: Instant, _ wall: WallTime, _ actions: inout [Action]) {
+        if assignment.instance.isReleaseStep { return status.message = "runs the release command" }
         if health.kind == .none { becomeReady(at: now, wall) }
         if health.kind != .none || assignment.spec.liveness != nil { actions.append(.startProbing(status.endpoint)) }
     }

@@ -23,6 +23,8 @@ public struct InstanceLifecycle: Sendable {
         case terminating(containerID: String, Purpose, graceSeconds: Int, retryAt: Instant)
         /// The exited container is being removed.
         case clearing(containerID: String, Purpose, notBefore: Instant)
+        /// A release step has exited: its container is kept until the leader has heard of that.
+        case ended(containerID: String)
         /// Between two attempts. `pull`: the next one begins with the image.
         case waiting(until: Instant, pull: Bool, engineFailure: Bool)
         case finished
@@ -155,7 +157,7 @@ public struct InstanceLifecycle: Sendable {
         case .clearing(let containerID, _, let notBefore):
             guard now >= notBefore else { return }
             actions.append(.removeContainer(containerID: containerID))
-        case .foundExited, .running, .waiting, .finished: return
+        case .foundExited, .running, .waiting, .ended, .finished: return
         }
         outstanding = true
     }
@@ -182,7 +184,7 @@ public struct InstanceLifecycle: Sendable {
         case .terminating(_, _, _, let retryAt): retryAt
         case .clearing(_, _, let notBefore): outstanding ? nil : notBefore
         case .waiting(let until, _, _): until
-        case .foundExited, .pulling, .creating, .running, .finished: nil
+        case .foundExited, .pulling, .creating, .running, .ended, .finished: nil
         }
     }
 

@@ -2,20 +2,25 @@ import OrchestryModel
 
 /// One app at a time: what is wanted, what is there, what to do about it.
 extension Reconciler {
-    mutating func change(_ application: Application) {
+    mutating func change(_ application: Application, _ rollout: RolloutRecord?) {
         let name = application.name
         let old = apps[name]?.application
         apps[name, default: AppRecord()].application = application
         apps[name]?.termination = application.spec.termination
         dirty.insert(name)
-        guard let old else { return resumeRollout(of: name) }
-        if old.reasonToHold != nil, application.reasonToHold == nil { apps[name]?.rollout?.startAgain(at: now) }
+        guard let old else { return resumeRollout(of: name, rollout) }
+        if old.reasonToHold != nil, application.reasonToHold == nil { apps[name]?.rollout?.restartDeadline(at: now) }
         if old.revision != application.revision {
-            beginRollout(of: name, from: old.revision)
-        } else if old.spec.health != application.spec.health || old.spec.liveness != application.spec.liveness
-            || old.secrets != application.secrets
-        {
-            for id in apps[name]?.instances ?? [] where instances[id]?.status.revision == application.revision {
+            beginRollout(of: name, from: old, rollout)
+        } else if old.status == .stopped {
+            startAnew(name)
+        }
+        guard
+            old.revision != application.revision || old.spec.health != application.spec.health
+                || old.spec.liveness != application.spec.liveness || old.secrets != application.secrets
+        else { return }
+        for id in apps[name]?.instances ?? [] {
+            if let revision = instances[id]?.status.revision, application.isCurrent(revision) {
                 instances[id]?.needsUpdate = true
             }
         }
@@ -25,25 +30,40 @@ extension Reconciler {
         guard apps[name] != nil else { return }
         apps[name]?.application = nil
         apps[name]?.rollout = nil
+        apps[name]?.lastRollout = nil
         dirty.insert(name)
     }
 
     /// Brings one app as far as it gets now.
     mutating func reconcile(_ name: AppName) {
-        guard let app = apps[name] else { return }
-        endHolds(of: app)
-        repeatCommands(of: app)
-        var members = members(of: app)
+        guard let known = apps[name] else { return }
+        endHolds(of: known)
+        repeatCommands(of: known)
         let hold = noteHold(of: name)
-        // Held back, an app keeps what it has: no rollout takes an instance that nothing could replace.
-        if hold != nil { for index in members.indices { members[index].isCurrent = true } }
-        let plan = ReplicaPlan(members, goal: goal(of: app))
+        if hold == nil { followRelease(of: name) }
+        guard let app = apps[name] else { return }
+        let waits = hold != nil || app.isReleasing
+        var members = members(of: app)
+        var goal = goal(of: app)
+        // Held back, an app keeps what it has: no rollout takes an instance that nothing could replace. What is missing is
+        // made of the revision before.
+        if waits {
+            for index in members.indices { members[index].isCurrent = true }
+            goal.hold = .none
+        }
+        var plan = ReplicaPlan(members, goal: goal)
+        if waits { (plan.create, plan.createPrevious) = (0, goal.canMakePrevious ? plan.create : 0) }
         for id in plan.drain { startDrain(of: id, reasonToDrain(id, app), since: wall, isNews: true) }
-        create(hold == nil ? plan.create : 0, of: name)
-        if hold == nil { followRollout(of: name) } else { endRefusedRollout(of: name) }
+        create(plan, of: name)
+        if hold != nil { endRefusedRollout(of: name) } else if !waits { followRollout(of: name) }
+        endReleases(of: name)
+        // A canary that has passed makes another plan at once; that happens once in a rollout.
+        if let rollout = apps[name]?.rollout, app.rollout?.record.phase == .canary, rollout.record.phase == .rolling {
+            reconcile(name)
+        }
     }
 
-    /// Why no instance of the app may be made; recorded once for each reason.
+    /// Why no instance of the app's revision may be made; recorded once for each reason.
     private mutating func noteHold(of name: AppName) -> String? {
         guard let app = apps[name] else { return nil }
         let hold = app.wanted > 0 ? app.application?.reasonToHold : nil
@@ -53,32 +73,46 @@ extension Reconciler {
         return hold
     }
 
-    private func assignment(_ id: InstanceID, of application: Application, revision: Int, on node: NodeID) -> Assignment
-    {
-        Assignment(
-            instance: id, revision: revision, node: node, spec: application.pinnedSpec, replicas: application.replicas,
-            secrets: application.secrets)
-    }
-
     func goal(of app: AppRecord) -> ReplicaPlan.Goal {
-        let rollout = app.application?.spec.rollout ?? AppSpec.RolloutPolicy()
-        return ReplicaPlan.Goal(wanted: app.wanted, surge: rollout.surge, unavailable: rollout.unavailable)
+        let policy = app.application?.spec.rollout ?? AppSpec.RolloutPolicy()
+        var goal = ReplicaPlan.Goal(
+            wanted: app.wanted, surge: policy.surge.resolved(of: app.wanted, roundingUp: true),
+            unavailable: policy.unavailable.resolved(of: app.wanted, roundingUp: false))
+        guard let rollout = app.rollout else { return goal }
+        goal.canMakePrevious = rollout.record.previousSpec != nil
+        if rollout.record.phase == .canary {
+            goal.hold = .canary(
+                RolloutProgress.canaryCount(wanted: app.wanted, surge: goal.surge, policy: policy.canary))
+        } else if rollout.record.isPaused {
+            goal.hold = .paused
+        }
+        return goal
     }
 
     /// The app's instances that are not draining, as the plan sees them.
     func members(of app: AppRecord) -> [ReplicaPlan.Member] {
-        let revision = app.application?.revision
-        return app.instances.compactMap { id in
+        app.instances.filter { !$0.isReleaseStep }.compactMap { id in
             guard let record = instances[id], record.drain == nil, let node = nodes[record.status.node] else {
                 return nil
             }
-            return ReplicaPlan.Member(
+            var member = ReplicaPlan.Member(
                 id: id, node: record.status.node, health: health(of: record, in: app),
-                isCurrent: record.status.revision == revision, isSilent: node.silentSince != nil,
-                nodeLoad: placementNode(record.status.node, node).load,
+                isCurrent: app.application?.isCurrent(record.status.revision) == true,
+                isSilent: node.silentSince != nil, nodeLoad: placementNode(record.status.node, node).load,
                 bornAt: record.status.startedAt?.milliseconds ?? .max)
+            member.isPrevious = record.status.revision == app.rollout?.record.from
+            member.isProven = app.application.map { isProven(record, $0) } ?? true
+            member.isMoving = record.movingSince != nil
+            member.isUnwelcome = node.isCordoned
+            return member
         }
         .sorted { $0.id < $1.id }
+    }
+
+    /// Ready for as long as a rollout asks of a new instance.
+    func isProven(_ record: InstanceRecord, _ application: Application) -> Bool {
+        guard record.status.state == .ready, let since = record.readySince else { return false }
+        return now >= since + .seconds(application.spec.rollout.minHealthySeconds)
     }
 
     func health(of record: InstanceRecord, in app: AppRecord) -> ReplicaPlan.Health {
@@ -108,7 +142,8 @@ extension Reconciler {
         guard let application = app.application else { return "the app was deleted" }
         if application.status == .stopped { return "the app was stopped" }
         guard let record = instances[id] else { return "" }
-        if record.status.revision != application.revision { return "replaced by revision \(application.revision)" }
+        if !application.isCurrent(record.status.revision) { return "replaced by revision \(application.revision)" }
+        if record.movingSince != nil { return "moved from node \(record.status.node)" }
         switch record.status.state {
         case .ready, .pending, .pulling, .starting, .draining, .stopped:
             return "\(application.replicas) replicas are wanted"
@@ -135,9 +170,10 @@ extension Reconciler {
             }
             if record.needsUpdate, record.isObserved, let application = app.application {
                 instances[id]?.needsUpdate = false
-                let node = record.status.node
-                let update = assignment(id, of: application, revision: record.status.revision, on: node)
-                outputs.append(.command(node, .run(update)))
+                let revision = record.status.revision
+                guard application.isCurrent(revision) else { continue }
+                let update = Recipe(of: application, as: revision).assignment(id, on: record.status.node)
+                outputs.append(.command(record.status.node, .run(update)))
             } else if !record.isObserved, let assignment = record.assignment,
                 record.commandSentAt.map({ now >= $0 + settings.resendInterval }) != false
             {
@@ -149,47 +185,83 @@ extension Reconciler {
 
     // MARK: New instances
 
-    private mutating func create(_ count: Int, of name: AppName) {
-        guard count > 0, let application = apps[name]?.application else {
-            apps[name]?.shortage = nil
-            waitingForRoom.remove(name)
+    private mutating func create(_ plan: ReplicaPlan, of name: AppName) {
+        guard plan.create + plan.createPrevious > 0, let application = apps[name]?.application else {
+            apps[name]?.waitsForNodesSince = nil
+            if apps[name]?.isReleaseShort != true { endShortage(of: name) }
             return
         }
-        var placement = Placement(placementNodes(for: name, revision: application.revision))
-        for missing in stride(from: count, to: 0, by: -1) {
-            guard let node = placement.place(application.spec.resources) else {
-                return reportShortage(of: name, missing: missing, application.spec.resources)
-            }
-            create(application, on: node)
+        guard !waitForNodes(name) else { return }
+        if let rollout = apps[name]?.rollout?.record, let previous = Recipe(before: rollout, of: application) {
+            guard create(plan.createPrevious, of: application, previous) else { return }
         }
+        guard create(plan.create, of: application, Recipe(of: application, as: application.revision)) else { return }
+        endShortage(of: name)
+    }
+
+    mutating func endShortage(of name: AppName) {
         apps[name]?.shortage = nil
+        apps[name]?.isReleaseShort = false
         waitingForRoom.remove(name)
     }
 
-    private mutating func create(_ application: Application, on node: NodeID) {
-        let id = newInstanceID(application.name, application.revision)
-        let assignment = assignment(id, of: application, revision: application.revision, on: node)
+    /// A node that has just connected may have more room than those that have spoken: right after a change of leader that
+    /// is the leader's own alone.
+    mutating func waitForNodes(_ name: AppName) -> Bool {
+        let since = apps[name]?.waitsForNodesSince ?? now
+        guard now < since + settings.placementWait, nodes.values.contains(where: isAwaited) else {
+            apps[name]?.waitsForNodesSince = nil
+            return false
+        }
+        apps[name]?.waitsForNodesSince = since
+        waitingForRoom.insert(name)
+        return true
+    }
+
+    private func isAwaited(_ node: NodeRecord) -> Bool {
+        node.isConnected && !node.hasInventory && node.connectedAt.map { now < $0 + settings.placementWait } == true
+    }
+
+    /// - Returns: whether there was room for all.
+    private mutating func create(_ count: Int, of application: Application, _ recipe: Recipe) -> Bool {
+        guard count > 0 else { return true }
+        var placement = Placement(placementNodes(for: application, revision: recipe.revision))
+        for missing in stride(from: count, to: 0, by: -1) {
+            guard let node = placement.place(recipe.spec.resources) else {
+                reportShortage(of: application.name, missing: missing, recipe.spec.resources)
+                return false
+            }
+            create(newInstanceID(application.name, recipe.revision), by: recipe, on: node)
+        }
+        return true
+    }
+
+    mutating func create(_ id: InstanceID, by recipe: Recipe, on node: NodeID) {
+        let assignment = recipe.assignment(id, on: node)
+        let app = assignment.app
         let status = InstanceStatus(
-            instance: id, app: application.name, revision: application.revision, node: node, state: .pending,
+            instance: id, app: app, revision: recipe.revision, node: node, state: .pending,
             message: "its node has not answered yet", since: wall)
         add(status, assignment: assignment, wasRouted: false)
         instances[id]?.commandSentAt = now
         record(
-            .instanceCreated, application.name, "\(id) was placed on \(node)",
+            .instanceCreated, app, "\(id) was placed on \(node)",
             [
                 "instance": .string(id.rawValue), "node": .string(node.rawValue),
-                "revision": JSONValue(application.revision), "image": .string(assignment.spec.image),
+                "revision": JSONValue(recipe.revision), "image": .string(recipe.spec.image),
             ])
         persist(id)
         outputs.append(.command(node, .run(assignment)))
     }
 
-    private mutating func reportShortage(of name: AppName, missing: Int, _ resources: AppSpec.Resources) {
-        let ready = nodes.values.count(where: \.canTakeInstances)
+    mutating func reportShortage(of name: AppName, missing: Int, _ resources: AppSpec.Resources) {
+        let open = nodes.values.count(where: \.isOpen)
         let reason =
-            ready == 0
-            ? "no connected node has a working container engine"
-            : "none of \(ready) nodes has \(resources.cpuMillicores)m CPU and "
+            open == 0
+            ? nodes.values.contains(where: \.canTakeInstances)
+                ? "every node with a working container engine is cordoned"
+                : "no connected node has a working container engine"
+            : "none of \(open) nodes has \(resources.cpuMillicores)m CPU and "
                 + "\(resources.memoryBytes >> 20) MiB of memory left to reserve"
         if apps[name]?.shortage == nil {
             record(
@@ -200,14 +272,17 @@ extension Reconciler {
         waitingForRoom.insert(name)
     }
 
-    private func placementNodes(for name: AppName, revision: Int) -> [Placement.Node] {
+    func placementNodes(for application: Application, revision: Int) -> [Placement.Node] {
         var ofApp: [NodeID: (revision: Int, all: Int)] = [:]
-        for id in apps[name]?.instances ?? [] {
-            guard let record = instances[id], record.drain == nil else { continue }
+        let isNew = revision == application.revision
+        for id in apps[application.name]?.instances ?? [] {
+            guard let record = instances[id], record.drain == nil, !id.isReleaseStep else { continue }
             ofApp[record.status.node, default: (0, 0)].all += 1
-            if record.status.revision == revision { ofApp[record.status.node, default: (0, 0)].revision += 1 }
+            let isAlike =
+                isNew ? application.isCurrent(record.status.revision) : record.status.revision == revision
+            if isAlike { ofApp[record.status.node, default: (0, 0)].revision += 1 }
         }
-        return nodes.filter(\.value.canTakeInstances).map { id, record in
+        return nodes.filter(\.value.isOpen).map { id, record in
             var node = placementNode(id, record)
             node.ofRevision = ofApp[id]?.revision ?? 0
             node.ofApp = ofApp[id]?.all ?? 0
@@ -222,11 +297,11 @@ extension Reconciler {
     }
 
     /// `<app>-<revision>-<6 of a-z0-9>`, not in use.
-    private mutating func newInstanceID(_ app: AppName, _ revision: Int) -> InstanceID {
+    mutating func newInstanceID(_ app: AppName, _ revision: Int, isReleaseStep: Bool = false) -> InstanceID {
         let alphabet = Array("abcdefghijklmnopqrstuvwxyz0123456789")
         while true {
             let suffix = String((0..<6).map { _ in alphabet[Int.random(in: 0..<alphabet.count, using: &generator)] })
-            let id = InstanceID(unchecked: "\(app)-\(revision)-\(suffix)")
+            let id = InstanceID(unchecked: "\(app)-\(revision)-\(isReleaseStep ? "r-" : "")\(suffix)")
             if instances[id] == nil, departed[id] == nil { return id }
         }
     }
@@ -254,9 +329,18 @@ extension Reconciler {
             if !record.isObserved, let sent = record.commandSentAt { due.append(sent + settings.resendInterval) }
             if let held = record.held { due.append(held.until) }
             if let end = patienceEnds(record, app) { due.append(end) }
+            if let since = record.movingSince { due.append(since + settings.replaceAfter) }
+            if app.rollout != nil, let since = record.readySince, let policy = app.application?.spec.rollout {
+                due.append(since + .seconds(policy.minHealthySeconds))
+            }
         }
-        if let rollout = app.rollout, !rollout.hasFailed, let application = app.application {
-            due.append(rollout.lastProgressAt + .seconds(application.spec.rollout.progressDeadlineSeconds))
+        if let rollout = app.rollout, let application = app.application {
+            if let deadline = rollout.deadline(application.spec.rollout) { due.append(deadline) }
+            if let canary = rollout.canary { due.append(canary.endsAt) }
+        }
+        if let since = app.waitsForNodesSince {
+            due.append(since + settings.placementWait)
+            due += nodes.values.filter(isAwaited).compactMap { $0.connectedAt.map { $0 + settings.placementWait } }
         }
         let earliest = due.filter { $0 > now }.min()
         guard earliest != app.wakeAt else { return }

@@ -7,8 +7,10 @@ extension Reconciler {
         let spec = assignment?.spec ?? apps[status.app]?.application?.spec
         let resources = spec?.resources ?? AppSpec.Resources()
         instances[status.instance] = InstanceRecord(
-            status: status, resources: resources, assignment: assignment, wasRouted: wasRouted,
-            notReadySince: status.state == .ready ? nil : now, restartsWhenReady: status.restarts, order: lastOrder)
+            status: status, resources: resources, assignment: assignment,
+            wasRouted: wasRouted && !status.instance.isReleaseStep,
+            notReadySince: status.state == .ready ? nil : now, readySince: status.state == .ready ? now : nil,
+            restartsWhenReady: status.restarts, order: lastOrder)
         apps[status.app, default: AppRecord()].instances.insert(status.instance)
         touch(status.node)
         nodes[status.node]?.instances.insert(status.instance)
@@ -57,7 +59,7 @@ extension Reconciler {
     /// Takes in what an agent says of one instance.
     mutating func observe(_ report: InstanceStatus) {
         let id = report.instance
-        guard report.state != .stopped else {
+        guard report.state != .stopped || report.hasKeptContainer else {
             departed[id] = now + settings.resendInterval + settings.absenceGrace
             instances[id]?.status.state = .stopped
             return depart(id)
@@ -121,6 +123,7 @@ extension Reconciler {
         ]
         if new.state == .ready {
             instances[id]?.notReadySince = nil
+            if instances[id]?.readySince == nil { instances[id]?.readySince = now }
             instances[id]?.restartsWhenReady = new.restarts
             if old.state != .ready, !isDraining {
                 let where_ = new.endpoint.map { " at \($0)" } ?? ""
@@ -128,6 +131,7 @@ extension Reconciler {
             }
         } else if old.state == .ready {
             instances[id]?.notReadySince = now
+            instances[id]?.readySince = nil
         }
         if new.state == .unhealthy, old.state != .unhealthy, !isDraining {
             record(.instanceUnhealthy, new.app, "\(id) \(new.message)", facts)
@@ -135,7 +139,8 @@ extension Reconciler {
     }
 
     mutating func retry(_ app: AppName) {
-        for id in (apps[app]?.instances ?? []).sorted() {
+        retryRelease(of: app)
+        for id in (apps[app]?.instances ?? []).sorted() where !id.isReleaseStep {
             guard let record = instances[id], record.status.state != .ready, record.drain == nil else { continue }
             // Given another chance, it is not called stuck at once again.
             instances[id]?.notReadySince = now

@@ -2,7 +2,9 @@ import OrchestryModel
 
 /// Loading, and nodes that come and go.
 extension Reconciler {
-    mutating func load(_ applications: [Application], _ rows: [InstanceStatus], _ knownNodes: [NodeID]) {
+    mutating func load(
+        _ applications: [Application], _ rows: [InstanceStatus], _ knownNodes: [NodeID], _ rollouts: [RolloutRecord]
+    ) {
         isLoaded = true
         actBy = now + settings.inventoryWait
         for node in knownNodes { touch(node) }
@@ -13,11 +15,12 @@ extension Reconciler {
             for id in apps[application.name]?.instances ?? [] { setResources(application.spec.resources, of: id) }
         }
         for row in rows { load(row) }
-        for node in nodes.keys {
+        for node in nodes.keys.sorted() {
             nodes[node]?.isKnown = knownNodes.contains(node)
             if nodes[node]?.isConnected == true { greet(node) }
         }
-        for app in apps.keys { resumeRollout(of: app) }
+        let stored = Dictionary(rollouts.map { ($0.app, $0) }, uniquingKeysWith: { first, _ in first })
+        for app in apps.keys.sorted() { resumeRollout(of: app, stored[app]) }
         dirty.formUnion(apps.keys)
     }
 
@@ -25,7 +28,7 @@ extension Reconciler {
     /// a drain goes on.
     private mutating func load(_ row: InstanceStatus) {
         touch(row.node)
-        if row.state == .stopped {
+        if row.state == .stopped, !row.hasKeptContainer {
             outputs.append(.forget(row.instance))
         } else if instances[row.instance] != nil {
             if row.state == .draining { startDrain(of: row.instance, row.message, since: row.since, isNews: false) }
@@ -50,6 +53,7 @@ extension Reconciler {
         nodes[node]?.isConnected = true
         nodes[node]?.wasConnected = true
         if !wasConnected {
+            nodes[node]?.connectedAt = now
             if isLoaded { greet(node) }
             for id in draining { instances[id]?.drain?.nodeConnected(at: now) }
             markDrainingDirty()

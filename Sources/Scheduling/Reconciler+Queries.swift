@@ -32,6 +32,8 @@ extension Reconciler {
         public var instances: Int
         /// The newest table of this epoch its proxy serves.
         public var acknowledged: RoutingTable.Version
+        /// As people set it.
+        public var scheduling: NodeScheduling
     }
 
     /// Sorted by id; one that leaves service shows as draining.
@@ -48,10 +50,10 @@ extension Reconciler {
         var view = ReplicaView(ready: [:], starting: 0, rolloutInProgress: apps[app]?.rollout != nil)
         guard let record = apps[app] else { return view }
         for id in record.instances {
-            guard let instance = instances[id], instance.drain == nil else { continue }
+            guard let instance = instances[id], instance.drain == nil, !id.isReleaseStep else { continue }
             if instance.status.state == .ready {
                 view.ready[id] = instance.status.since.wholeSecond
-            } else if instance.status.revision == record.application?.revision,
+            } else if record.application?.isCurrent(instance.status.revision) == true,
                 health(of: instance, in: record) == .coming
             {
                 view.starting += 1
@@ -64,9 +66,9 @@ extension Reconciler {
     /// - Returns: nil while not known: the leader is not acting yet, or no node has reported.
     public func capacityLimit(for spec: AppSpec) -> Int? {
         guard isActing, nodes.values.contains(where: \.isReporting) else { return nil }
-        let existing = (apps[spec.name]?.instances ?? []).count { instances[$0]?.drain == nil }
+        let existing = (apps[spec.name]?.instances ?? []).count { instances[$0]?.drain == nil && !$0.isReleaseStep }
         let room = nodes.reduce(0) { sum, node in
-            node.value.canTakeInstances ? sum + placementNode(node.key, node.value).room(for: spec.resources) : sum
+            node.value.isOpen ? sum + placementNode(node.key, node.value).room(for: spec.resources) : sum
         }
         return existing + room
     }
@@ -79,7 +81,7 @@ extension Reconciler {
                     id: id, isConnected: node.isConnected, isLost: node.isLost, engineAvailable: node.canTakeInstances,
                     capacityMillicores: node.capacityMillicores, capacityMemoryBytes: node.capacityMemoryBytes,
                     reservedMillicores: node.reservedMillicores, reservedMemoryBytes: node.reservedMemoryBytes,
-                    instances: node.instances.count, acknowledged: node.acknowledged)
+                    instances: node.instances.count, acknowledged: node.acknowledged, scheduling: scheduling(of: id))
             }
         }
     }
@@ -94,20 +96,12 @@ extension Reconciler {
             reasons.append("the new leader waits to hear what runs on \(awaited.joined(separator: ", "))")
         }
         if application.status == .stopped { reasons.append("the app is stopped") }
-        let revision = application.revision
-        if let rollout = app.rollout {
-            let ready = app.instances.count {
-                instances[$0]?.shown.state == .ready && instances[$0]?.status.revision == revision
-            }
-            reasons.append(
-                "revision \(rollout.to) is being rolled out: \(ready) of \(app.wanted) instances are ready"
-                    + (rollout.hasFailed ? ", and it missed its progress deadline" : ""))
-        }
+        if let words = rolloutWords(name) { reasons.append(words) }
         if application.status == .running, let hold = application.reasonToHold {
             reasons.append("no instance is started: \(hold)")
         }
         if let shortage = app.shortage { reasons.append("instances can't be placed: \(shortage)") }
-        for status in instances(of: name) where status.state != .ready {
+        for status in instances(of: name) where status.state != .ready && !status.hasKeptContainer {
             let why = status.message.isEmpty ? "" : ": \(status.message)"
             reasons.append("\(status.instance) on \(status.node) is \(status.state.label)\(why)")
         }

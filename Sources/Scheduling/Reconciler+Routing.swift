@@ -12,11 +12,26 @@ extension Reconciler {
             return last
         }
         guard spec.kind == .http else { return nil }
-        let targets = app.instances.sorted().compactMap { id -> RoutingTable.Target? in
+        var targets = app.instances.sorted().compactMap { id -> RoutingTable.Target? in
             guard let record = instances[id], record.drain == nil, record.status.state == .ready else { return nil }
             return record.status.endpoint.map { RoutingTable.Target(instance: id, endpoint: $0) }
         }
+        weigh(&targets, of: app)
         return RoutingTable.Route(app: name, routing: spec.routing, targets: targets)
+    }
+
+    /// While a canary is watched, or waits for the way back, it gets its share and no more.
+    private func weigh(_ targets: inout [RoutingTable.Target], of app: AppRecord) {
+        guard let application = app.application, app.rollout?.record.phase == .canary,
+            let percent = application.spec.rollout.canary?.weightPercent
+        else { return }
+        let isNew = targets.map { target in
+            instances[target.instance].map { application.isCurrent($0.status.revision) } == true
+        }
+        let new = isNew.count { $0 }
+        guard new > 0, new < targets.count else { return }
+        let weights = CanaryWeights.weights(percent: percent, new: new, old: targets.count - new)
+        for index in targets.indices { targets[index].weight = isNew[index] ? weights.new : weights.old }
     }
 
     mutating func updateRoute(of name: AppName) {

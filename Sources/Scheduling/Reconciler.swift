@@ -12,9 +12,14 @@ import OrchestryModel
 public struct Reconciler: Sendable {
     public enum Input: Hashable, Sendable {
         /// What PostgreSQL holds: apps, instances as earlier leaders last saw them, and the nodes they knew.
-        case loaded([Application], instances: [InstanceStatus], knownNodes: [NodeID])
-        /// A new app, or any change of one (spec, revision, status, replicas).
-        case applicationChanged(Application)
+        /// `rollouts` are those of the apps' present revisions.
+        case loaded(
+            [Application], instances: [InstanceStatus], knownNodes: [NodeID], rollouts: [RolloutRecord] = [],
+            scheduling: [NodeScheduling] = [])
+        /// A new app, or any change of one (spec, revision, status, replicas); with a new revision, what was stored of
+        /// its rollout.
+        case applicationChanged(Application, rollout: RolloutRecord? = nil)
+        case rolloutPaused(AppName, Bool)
         case applicationDeleted(AppName)
         case nodeConnected(NodeID)
         case nodeDisconnected(NodeID)
@@ -24,6 +29,11 @@ public struct Reconciler: Sendable {
         case routingAcknowledged(NodeID, RoutingTable.Version)
         /// Requests in flight from that node's proxy, each second; an instance that is absent has none.
         case inFlight(node: NodeID, [InstanceID: UInt64])
+        /// What the proxies saw lately of instances of apps that `watchesTraffic(of:)`.
+        case traffic([InstanceTraffic])
+        case scheduling(NodeScheduling)
+        /// Move instances until they are spread evenly, so many at once.
+        case rebalance(atOnce: Int)
         /// Skip the back-off of the app's instances.
         case retry(AppName)
         case tick
@@ -40,8 +50,12 @@ public struct Reconciler: Sendable {
         case persist(InstanceStatus)
         case forget(InstanceID)
         case record(EventKind, AppName?, message: String, details: JSONValue)
-        /// The rollout failed: make the app's spec of that revision current again. Once for each rollout.
-        case revert(AppName, toRevision: Int)
+        /// The rollout failed: make the app's spec of that revision current again. Once for each rollout and leader.
+        case revert(AppName, toRevision: Int, reason: String)
+        /// May be written behind as well; whether it is paused has been stored by whoever paused it.
+        case saveRollout(RolloutRecord)
+        /// The node is empty now; it stays cordoned. May be written behind as well.
+        case nodeDrained(NodeID)
     }
 
     let epoch: Epoch
@@ -61,6 +75,8 @@ public struct Reconciler: Sendable {
     /// Apps with an instance that fits nowhere: looked at again when a node changes or room is made.
     var waitingForRoom: Set<AppName> = []
     var draining: Set<InstanceID> = []
+    /// Moves for an even load go on, so many at once, until none helps any more; nil: nobody asked.
+    var balancing: Balancing?
     var deadlines = DeadlineQueue<AppName>()
     /// Instances reported gone lately: an older inventory may still name them.
     var departed: [InstanceID: Instant] = [:]
@@ -90,8 +106,11 @@ public struct Reconciler: Sendable {
         self.now = now
         self.wall = wall
         switch input {
-        case .loaded(let applications, let rows, let knownNodes): load(applications, rows, knownNodes)
-        case .applicationChanged(let application): change(application)
+        case .loaded(let applications, let rows, let knownNodes, let rollouts, let scheduling):
+            for entry in scheduling { schedule(entry) }
+            load(applications, rows, knownNodes, rollouts)
+        case .applicationChanged(let application, let rollout): change(application, rollout)
+        case .rolloutPaused(let app, let isPaused): pauseRollout(of: app, isPaused)
         case .applicationDeleted(let app): delete(app)
         case .nodeConnected(let node): connect(node)
         case .nodeDisconnected(let node): disconnect(node)
@@ -101,6 +120,9 @@ public struct Reconciler: Sendable {
             observe(status)
         case .routingAcknowledged(let node, let version): acknowledge(version, by: node)
         case .inFlight(let node, let counts): count(counts, from: node)
+        case .traffic(let traffic): measure(traffic)
+        case .scheduling(let entry): schedule(entry)
+        case .rebalance(let atOnce): rebalance(atOnce: atOnce)
         case .retry(let app): retry(app)
         case .tick: break
         }
@@ -119,6 +141,7 @@ public struct Reconciler: Sendable {
         for node in nodes.values {
             if !node.isLost, let since = node.silentSince { earliest = min(earliest, since + settings.deadAfter) }
             if isActing, let due = tableDue(node) { earliest = min(earliest, due) }
+            if isActing, let due = node.drainDeadline, !node.instances.isEmpty { earliest = min(earliest, due) }
         }
         return earliest
     }
@@ -133,6 +156,7 @@ public struct Reconciler: Sendable {
         }
         loseSilentNodes()
         guard isActing else { return }
+        endDrainsOfNodes()
         while let (due, app) = deadlines.pop(dueBy: now) {
             guard apps[app]?.wakeAt == due else { continue }  // Superseded.
             apps[app]?.wakeAt = nil
@@ -143,6 +167,7 @@ public struct Reconciler: Sendable {
 
     /// Brings every dirty app as far as it gets now. Apps go in order of name, so that equal inputs give equal outputs.
     private mutating func settle() {
+        planMoves()
         let concerned = dirty.sorted()
         dirty = []
         for app in concerned {

@@ -6,6 +6,8 @@ public struct ReconcilerSettings: Hashable, Sendable {
     public var ackTimeout: Duration
     /// How long a new leader waits for the inventories of the nodes it knows before it acts on what it has.
     public var inventoryWait: Duration
+    /// How long new instances wait for the inventory of a node that has just connected, and may have room for them.
+    public var placementWait: Duration
     /// Between two sendings of the same command.
     public var resendInterval: Duration
     /// An in-flight report counts for a drain when it arrives this long after the node's acknowledgement: before that
@@ -21,13 +23,15 @@ public struct ReconcilerSettings: Hashable, Sendable {
 
     public init(
         deadAfter: Duration = .seconds(30), ackTimeout: Duration = .seconds(5),
-        inventoryWait: Duration = .seconds(1), resendInterval: Duration = .seconds(2),
+        inventoryWait: Duration = .seconds(1), placementWait: Duration = .seconds(2),
+        resendInterval: Duration = .seconds(2),
         reportLag: Duration = .milliseconds(250), replaceAfter: Duration = .seconds(30),
         adoptionGrace: Duration = .seconds(10), absenceGrace: Duration = .seconds(2)
     ) {
         self.deadAfter = deadAfter
         self.ackTimeout = ackTimeout
         self.inventoryWait = inventoryWait
+        self.placementWait = placementWait
         self.resendInterval = resendInterval
         self.reportLag = reportLag
         self.replaceAfter = replaceAfter

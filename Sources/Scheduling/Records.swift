@@ -6,18 +6,25 @@ struct AppRecord: Sendable {
     var application: Application?
     var instances: Set<InstanceID> = []
     var rollout: RolloutProgress?
+    /// What became of the present revision; nil: it never needed a rollout.
+    var lastRollout: RolloutRecord?
     /// The last revision that served with all its instances.
     var stableRevision: Int?
-    /// When this reconciler last asked for a revert.
-    var revertAskedAt: Instant?
     /// Why the last attempt to place an instance failed; nil: nothing waits for a node.
     var shortage: String?
+    /// It is the release step that waits for a node.
+    var isReleaseShort = false
+    /// Since when new instances wait for nodes that have just connected; nil: none wait.
+    var waitsForNodesSince: Instant?
     /// Why no instance may be made, as last recorded; nil: one may.
     var hold: String?
     /// Outlives the application: draining after deletion follows the last known terms.
     var termination = AppSpec.Termination()
     /// When to look at it again without being told to.
     var wakeAt: Instant?
+
+    /// Its release command has to end well before anything of the revision is made.
+    var isReleasing: Bool { wanted > 0 && rollout?.record.phase == .release }
 
     /// Instances that should be ready.
     var wanted: Int {
@@ -46,6 +53,12 @@ struct InstanceRecord: Sendable {
     var drain: Drain?
     /// Since when it has not been ready; nil while it is.
     var notReadySince: Instant?
+    /// Since when this leader has known it to be ready; nil while it is not.
+    var readySince: Instant?
+    /// Since when it has been chosen to be replaced by one on another node.
+    var movingSince: Instant?
+    /// The move is for an even load, not for a node that is drained.
+    var movesForBalance = false
     var restartsWhenReady: Int
     /// What PostgreSQL was told last.
     var persisted: InstanceStatus?
@@ -68,6 +81,7 @@ struct InstanceRecord: Sendable {
 /// What the reconciler knows of one node.
 struct NodeRecord: Sendable {
     var isConnected = false
+    var connectedAt: Instant?
     /// An inventory arrived over the present connection.
     var hasInventory = false
     /// Set while it is not both connected and reporting.
@@ -86,7 +100,14 @@ struct NodeRecord: Sendable {
     var acknowledged = RoutingTable.Version.zero
     /// When the table was last sent to it.
     var tableSentAt: Instant?
+    /// Takes no new instances.
+    var isCordoned = false
+    /// Its instances are to be moved elsewhere.
+    var isDraining = false
+    /// When what is left of them is stopped without further ado.
+    var drainDeadline: Instant?
 
     var isReporting: Bool { isConnected && hasInventory }
     var canTakeInstances: Bool { isReporting && engineAvailable }
+    var isOpen: Bool { canTakeInstances && !isCordoned }
 }

@@ -9,6 +9,7 @@ public enum SampleCodec {
     static let minimumBytes = 1 + 2 + 2 + 1 + 8 + 1 + WireLimits.statusClasses + 8 + 1 + 1 + 1
     private static let hasCPU: UInt8 = 1
     private static let hasMemory: UInt8 = 2
+    private static let hasLatency: UInt8 = 4
 
     /// Appends a sample, about 100 bytes plus 2–3 for each histogram bucket and 20–60 for each instance.
     /// Never fails: counters above 2³², numbers outside their range and all but the first 4,096 instances are cut to
@@ -87,17 +88,19 @@ public enum SampleCodec {
         // Not a number means "not measured", which the reader knows how to treat.
         let cpu = instance.cpuPercent.flatMap { $0.isNaN ? nil : $0 }
         let memory = instance.memoryPercent.flatMap { $0.isNaN ? nil : $0 }
-        buffer.writeInteger((cpu == nil ? 0 : hasCPU) | (memory == nil ? 0 : hasMemory))
+        let latencyFlag = instance.latency == nil ? 0 : hasLatency
+        buffer.writeInteger((cpu == nil ? 0 : hasCPU) | (memory == nil ? 0 : hasMemory) | latencyFlag)
         if let cpu { buffer.writeDouble(cpu, in: WireLimits.percent) }
         if let memory { buffer.writeDouble(memory, in: WireLimits.percent) }
         buffer.writeCounter(instance.requests)
         buffer.writeCounter(instance.errors)
         buffer.writeCounter(instance.inFlight)
+        if let latency = instance.latency { encode(latency, into: &buffer) }
     }
 
     private static func decodeInstance(from buffer: inout ByteBuffer) throws(WireError) -> InstanceSample {
         let id: InstanceID = try buffer.readIdentifier("instance.id", limit: WireLimits.instanceBytes)
-        let flags = try buffer.readFlags("instance.flags", mask: hasCPU | hasMemory)
+        let flags = try buffer.readFlags("instance.flags", mask: hasCPU | hasMemory | hasLatency)
         var instance = InstanceSample(instance: id)
         if flags & hasCPU != 0 { instance.cpuPercent = try buffer.readDouble("instance.cpu", in: WireLimits.percent) }
         if flags & hasMemory != 0 {
@@ -106,6 +109,7 @@ public enum SampleCodec {
         instance.requests = try buffer.readCounter("instance.requests")
         instance.errors = try buffer.readCounter("instance.errors")
         instance.inFlight = try buffer.readCounter("instance.inFlight")
+        if flags & hasLatency != 0 { instance.latency = try decodeHistogram(from: &buffer) }
         return instance
     }
 }

@@ -73,6 +73,8 @@ struct APIClient {
 
     static func appPath(_ name: String, _ rest: String = "") -> String { "/apps/\(escaped(name))\(rest)" }
 
+    static func nodePath(_ node: String, _ rest: String) -> String { "/nodes/\(escaped(node))\(rest)" }
+
     private static func escaped(_ text: String) -> String {
         var allowed = CharacterSet.alphanumerics
         allowed.insert(charactersIn: "-._~")

@@ -33,6 +33,14 @@ struct CommandTests {
         sealed: SealedSecret(
             name: SecretName(unchecked: "db-password"), version: 4, keyID: "0011223344556677", box: "Ym94"),
         createdAt: WallTime(seconds: 1_795_391_963), updatedAt: WallTime(seconds: 1_795_391_963), updatedBy: "ann")
+    private static let running = Presentation.RolloutFigures(
+        record: RolloutRecord(
+            app: web, revision: 5, from: 4, phase: .canary, startedAt: WallTime(seconds: 1_795_391_963)),
+        isActive: true, wanted: 3, updated: 1, ready: 1, old: 3,
+        canary: [
+            "new": ["requests": 40, "errors": 2, "errorRatePct": 5, "p95LatencyMs": 12.5],
+            "old": ["requests": 1, "errors": 0, "errorRatePct": 0, "p95LatencyMs": nil],
+        ])
 
     static let rows = [
         Row(
@@ -131,6 +139,82 @@ struct CommandTests {
             arguments: ["cluster", "step-down"], operation: .stepDown,
             answer: Presentation.steppedDown(NodeID(unchecked: "controller-2"), epoch: Epoch(7)),
             words: ["Node controller-2 no longer leads"]),
+        Row(
+            arguments: ["status", "web"], operation: .appStatus(web),
+            answer: Presentation.appStatus(application, instances: [], rollout: running),
+            words: ["Rollout:  running, canary: 1 of 3 ready, 3 old"]),
+        Row(
+            arguments: ["rollback", "web", "--to", "2"], operation: .rollback(web, to: 2),
+            answer: Presentation.rolledBack(web, revision: 6, to: 2, changed: true),
+            words: ["web: going back to the content of revision 2, as revision 6", "orchestry rollout status web"]),
+        Row(
+            arguments: ["rollback", "web"], operation: .rollback(web, to: nil),
+            answer: Presentation.rolledBack(web, revision: 6, to: 2, changed: false),
+            words: ["the content of 2 already"]),
+        Row(
+            arguments: ["revisions", "web"], operation: .revisions(web),
+            answer: Presentation.revisions(
+                web,
+                [
+                    Presentation.revision(
+                        6, image: "shop:1.3", createdAt: WallTime(seconds: 1_795_391_963), isCurrent: true,
+                        rollout: RolloutRecord(
+                            app: web, revision: 6, from: nil, origin: .automatic, restores: 4, state: .succeeded,
+                            reason: "revision 5 made no progress for 120 s", startedAt: WallTime(seconds: 2)))
+                ]),
+            words: ["REVISION", "6*", "2026-11-22 23:59:23", "shop:1.3", "succeeded", "made no progress for 120 s"]),
+        Row(
+            arguments: ["rollout", "status", "web"], operation: .rolloutStatus(web),
+            answer: Presentation.rollout(web, revision: 5, shown: running),
+            words: [
+                "Rollout:  running, canary: 1 of 3 ready, 3 old", "From:     4",
+                "Canary:   2 of 40 requests failed (5%), p95 12.5 ms", "Old:      0 of 1 request failed (0%)",
+            ]),
+        Row(
+            arguments: ["rollout", "status", "web"], operation: .rolloutStatus(web),
+            answer: Presentation.rollout(web, revision: 5, shown: nil), words: ["none"]),
+        Row(
+            arguments: ["rollout", "pause", "web"], operation: .pauseRollout(web),
+            answer: Presentation.rolloutSteered(web, revision: 5, "paused"), words: ["revision 5 is paused."]),
+        Row(
+            arguments: ["rollout", "resume", "web"], operation: .resumeRollout(web),
+            answer: Presentation.rolloutSteered(web, revision: 5, "no_change"), words: ["was not paused"]),
+        Row(
+            arguments: ["rollout", "abort", "web"], operation: .abortRollout(web),
+            answer: Presentation.rolledBack(web, revision: 6, to: 4, changed: true), words: ["content of revision 4"]),
+        Row(
+            arguments: ["node", "list"], operation: .listNodes,
+            answer: Presentation.nodes([
+                .init(
+                    id: instance.node,
+                    info: NodeInfo(
+                        id: instance.node, role: .worker, host: "h", clusterPort: 1, apiURL: "http://h"),
+                    isConnected: true, isLost: false, engineAvailable: true, capacityMillicores: 2_000,
+                    capacityMemoryBytes: 4 << 30, reservedMillicores: 500, reservedMemoryBytes: 512 << 20, instances: 2,
+                    scheduling: NodeScheduling(
+                        node: instance.node, isCordoned: true, isDraining: true, drainSecondsLeft: 41.7))
+            ]),
+            words: [
+                "controller-1  worker  ready  draining, 41 s left  2          500m of 2000m  512 MiB of 4096 MiB"
+            ]),
+        Row(
+            arguments: ["node", "cordon", "n-1"], operation: .cordonNode(NodeID(unchecked: "n-1")),
+            answer: Presentation.nodeScheduled(NodeScheduling(node: NodeID(unchecked: "n-1"), isCordoned: true)),
+            words: ["n-1: cordoned"]),
+        Row(
+            arguments: ["node", "uncordon", "n-1"], operation: .uncordonNode(NodeID(unchecked: "n-1")),
+            answer: Presentation.nodeScheduled(NodeScheduling(node: NodeID(unchecked: "n-1"))),
+            words: ["n-1: takes instances again"]),
+        Row(
+            arguments: ["node", "drain", "n-1", "--deadline", "5m"],
+            operation: .drainNode(NodeID(unchecked: "n-1"), deadlineSeconds: 300),
+            answer: Presentation.nodeScheduled(
+                NodeScheduling(
+                    node: NodeID(unchecked: "n-1"), isCordoned: true, isDraining: true, drainSecondsLeft: 300)),
+            words: ["move to other nodes, within 5m"]),
+        Row(
+            arguments: ["cluster", "rebalance", "--max-moves", "2"], operation: .rebalance(maxMoves: 2),
+            answer: Presentation.rebalancing(maxMoves: 2), words: ["at most 2 moves at once"]),
     ]
 
     @Test(arguments: rows)

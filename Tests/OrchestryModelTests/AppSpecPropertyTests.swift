@@ -88,8 +88,12 @@ struct AppSpecPropertyTests {
         check((1...3_600).contains(spec.routing.readTimeoutSeconds), "readTimeout")
         check((0...3_600).contains(spec.termination.drainSeconds), "drain")
         check((0...600).contains(spec.termination.gracePeriodSeconds), "grace")
-        check(spec.rollout.surge + spec.rollout.unavailable > 0, "rollout")
-        check((0...100).contains(spec.rollout.surge) && (0...100).contains(spec.rollout.unavailable), "surge")
+        check(!spec.rollout.surge.isZero || !spec.rollout.unavailable.isZero, "rollout")
+        for amount in [spec.rollout.surge, spec.rollout.unavailable] {
+            check((0...100).contains(amount.resolved(of: 100, roundingUp: true)), "surge")
+        }
+        check(spec.rollout.minHealthySeconds < spec.rollout.progressDeadlineSeconds, "minHealthy")
+        check((spec.rollout.canary != nil) == (spec.rollout.strategy == .canary), "canary")
         check((1...86_400).contains(spec.rollout.progressDeadlineSeconds), "progressDeadline")
         check(spec.environment.allSatisfy { !$0.name.isEmpty && !$0.name.contains("=") }, "environment")
         check(Set(spec.environment.map(\.name)).count == spec.environment.count, "environment twice")

@@ -108,6 +108,30 @@ struct AppSpecViolationTests {
         Row("spec.termination.drainSeconds", 3_601, "0 to 3600"),
         Row("spec.termination.gracePeriodSeconds", -1, "0 to 600"),
         Row("spec.rollout", ["surge": 0, "unavailable": 0], "above 0"), Row("spec.rollout.surge", 101, "0 to 100"),
+        Row("spec.rollout.maxSurge", "101%", "a share such as \"25%\""),
+        Row("spec.rollout.maxUnavailable", "5 %", "0 to 100"), Row("spec.rollout.minHealthySeconds", -1, "0 to 3600"),
+        Row("spec.rollout", ["maxSurge": 1, "surge": 1], "means the same", at: "spec.rollout.surge"),
+        Row("spec.rollout", ["maxSurge": "0%", "maxUnavailable": 0], "above 0"),
+        Row(
+            "spec.rollout", ["minHealthySeconds": 120], "above minHealthySeconds (120)",
+            at: "spec.rollout.progressDeadlineSeconds"),
+        Row("spec.rollout.strategy", "bluegreen", "rolling, canary"),
+        Row("spec.rollout.release", [:], "is required", at: "spec.rollout.release.command"),
+        Row("spec.rollout.release", ["command": []], "is required", at: "spec.rollout.release.command"),
+        Row("spec.rollout.release", ["command": "migrate"], "strings", at: "spec.rollout.release.command"),
+        Row(
+            "spec.rollout.release", ["command": ["migrate"], "timeoutSeconds": 0], "1 to 86400",
+            at: "spec.rollout.release.timeoutSeconds"),
+        Row("spec.rollout", ["canary": ["weightPercent": 10]], "only for strategy canary", at: "spec.rollout.canary"),
+        Row(
+            "spec.rollout", ["strategy": "canary", "maxSurge": 0, "maxUnavailable": 1], "above 0 with strategy canary",
+            at: "spec.rollout.maxSurge"),
+        Row(
+            "spec.rollout", ["strategy": "canary", "canary": ["weightPercent": 51]], "1 to 50",
+            at: "spec.rollout.canary.weightPercent"),
+        Row(
+            "spec.rollout", ["strategy": "canary", "canary": ["maxErrorRatePct": 101]], "0 to 100",
+            at: "spec.rollout.canary.maxErrorRatePct"),
         Row("spec.rollout.progressDeadlineSeconds", 0, "1 to 86400"),
         Row("scaling", [], "must be an object, got an empty list"), Row("scaling.mode", "off", "auto, manual"),
         Row("scaling.minReplicas", 0, "from 1 to 1000, got 0"), Row("scaling.maxReplicas", 1_001, "1 to 1000"),

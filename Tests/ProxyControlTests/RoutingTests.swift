@@ -188,6 +188,32 @@ struct RoutingTests {
             let heavy = counts[proxy.id("web", "a")]?.requests ?? 0
             // Exactly 60, give or take a turn of each worker.
             #expect((58...62).contains(heavy), "\(counts)")
+            // While weights differ, each instance's times are counted too; afterwards nobody asks.
+            #expect(counts.values.map { $0.latency?.count } == counts.values.map { $0.requests }, "\(counts)")
+            #expect(counts.values.allSatisfy { $0.latency?.buckets.allSatisfy { $0.index % 16 == 8 } == true })
+            table.version.number += 1
+            table.routes[0].targets[0].weight = 1
+            try await proxy.controller.apply(table)
+            let even = try await proxy.counters { $0.requests == 80 }.instances
+            #expect(even.count == 2 && even.values.allSatisfy { $0.latency == nil }, "\(even)")
+        }
+    }
+
+    @Test func `a light weight gets its share under load too, not what its idleness would draw`() async throws {
+        try await ProxyFixture.run { proxy in
+            var table = proxy.table(1, proxy.route("web", on: [0, 1]))
+            table.routes[0].targets[0].weight = 9
+            try await proxy.controller.apply(table)
+            // Twenty at once: by fewest in flight alone both would get half.
+            for _ in 0..<10 {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for _ in 0..<20 { group.addTask { _ = try await proxy.get("web", "/sleep/0.05") } }
+                    try await group.waitForAll()
+                }
+            }
+            let counts = try await proxy.counters { $0.requests == 200 && $0.inFlight == 0 }.instances
+            let light = counts[proxy.id("web", "b")]?.requests ?? 0
+            #expect((16...24).contains(light), "\(counts)")
         }
     }
 }

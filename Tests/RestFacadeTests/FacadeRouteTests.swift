@@ -49,6 +49,7 @@ struct FacadeUnderTest {
 
 struct FacadeRouteTests {
     private static let web = AppName(unchecked: "web")
+    private static let node = NodeID(unchecked: "n-1")
 
     struct Row: Sendable, CustomTestStringConvertible {
         var method: HTTPRequest.Method
@@ -97,6 +98,19 @@ struct FacadeRouteTests {
             .setSecret(SealedSecret(name: SecretName(unchecked: "db"), version: 0, keyID: "key", box: "cba"))),
         Row(.delete, "/secrets/db", .removeSecret(SecretName(unchecked: "db"), force: false)),
         Row(.delete, "/secrets/db?force=true", .removeSecret(SecretName(unchecked: "db"), force: true)),
+        Row(.post, "/apps/web/rollback", .rollback(web, to: nil)),
+        Row(.post, "/apps/web/rollback", [:], .rollback(web, to: nil)),
+        Row(.post, "/apps/web/rollback", ["to": 3], .rollback(web, to: 3)),
+        Row(.post, "/apps/web/rollout/pause", .pauseRollout(web)),
+        Row(.post, "/apps/web/rollout/resume", .resumeRollout(web)),
+        Row(.post, "/apps/web/rollout/abort", .abortRollout(web)),
+        Row(.get, "/apps/web/rollout", .rolloutStatus(web)), Row(.get, "/apps/web/revisions", .revisions(web)),
+        Row(.get, "/nodes", .listNodes), Row(.post, "/nodes/n-1/cordon", .cordonNode(node)),
+        Row(.post, "/nodes/n-1/uncordon", .uncordonNode(node)),
+        Row(.post, "/nodes/n-1/drain", .drainNode(node, deadlineSeconds: 300)),
+        Row(.post, "/nodes/n-1/drain", ["deadlineSeconds": 90], .drainNode(node, deadlineSeconds: 90)),
+        Row(.post, "/cluster/rebalance", .rebalance(maxMoves: 1)),
+        Row(.post, "/cluster/rebalance", ["maxMoves": 4], .rebalance(maxMoves: 4)),
     ]
 
     @Test(arguments: rows)
@@ -127,6 +141,29 @@ struct FacadeRouteTests {
         #expect(answer.text.contains(words), "\(answer.text)")
         #expect(!answer.text.contains("topsecret") && !answer.text.contains("\"top"), "\(answer.text)")
         #expect(test.plane.requests.isEmpty)
+    }
+
+    static let refused: [(path: String, body: JSONValue, field: String)] = [
+        ("/apps/web/rollback", ["to": 0], "to"), ("/apps/web/rollback", ["revision": 3], "revision"),
+        ("/nodes/n-1/drain", ["deadlineSeconds": 0], "deadlineSeconds"),
+        ("/nodes/n-1/drain", ["deadlineSeconds": 86_401], "deadlineSeconds"),
+        ("/cluster/rebalance", ["maxMoves": 101], "maxMoves"), ("/cluster/rebalance", [1], ""),
+    ]
+
+    @Test(arguments: refused)
+    func `a body that breaks a rule is refused with its field`(path: String, body: JSONValue, field: String)
+        async throws
+    {
+        let test = FacadeUnderTest()
+        let answer = try await test.ask(.post, path, body)
+        #expect(answer.status == 422 && answer.headers[.contentType] == "application/problem+json", "\(answer.text)")
+        #expect(answer.body["violations"]?.arrayValue?.first?["field"]?.stringValue == field, "\(answer.text)")
+        #expect(test.plane.requests.isEmpty)
+    }
+
+    @Test func `a name that can't be a node's is a node that does not exist`() async throws {
+        let answer = try await FacadeUnderTest().ask(.post, "/nodes/Not_A_Node/cordon")
+        #expect(answer.status == 404 && answer.body["type"] == "urn:orchestry:problem:node-not-found", "\(answer.text)")
     }
 
     @Test func `an idempotency key is passed on, or made up and returned`() async throws {

@@ -27,6 +27,7 @@ struct OpenAPITests {
         #expect(parameters.contains("#/components/parameters/AppName") == route.path.contains("{name}"))
         #expect(
             parameters.contains("#/components/parameters/IdempotencyKey") == (route.method != .get))
+        #expect(parameters.contains("#/components/parameters/NodeName") == route.path.contains("{node}"))
         // A write of a secret that is not there makes it.
         #expect((operation["responses"]?["404"] != nil) == (route.path.contains("{") && route != .setSecret))
     }
@@ -69,6 +70,11 @@ struct OpenAPITests {
             #expect(unknown?.isEmpty == true, "\(String(describing: unknown))")
         }
         let base = Samples.document.objectValue ?? [:]
+        try probe("RolloutPolicy") { rollout in
+            var spec = base["spec"]?.objectValue ?? [:]
+            spec["rollout"] = rollout
+            return .object(base.merging(["spec": .object(spec)]) { $1 })
+        }
         try probe("ContainerSpec") { .object(base.merging(["spec": $0]) { $1 }) }
         try probe("Scaling") { .object(base.merging(["scaling": $0]) { $1 }) }
         try probe("HealthCheck") { .object(base.merging(["healthCheck": $0]) { $1 }) }

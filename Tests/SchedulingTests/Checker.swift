@@ -5,6 +5,8 @@ import Scheduling
 struct Checker {
     private(set) var violations: [String] = []
     private var drainSince: [InstanceID: Instant] = [:]
+    /// Apps there are or were: what is left of a deleted one drains under later leaders too.
+    private var names: Set<AppName> = []
 
     mutating func newLeader() { drainSince = [:] }
 
@@ -22,16 +24,37 @@ struct Checker {
                 if let id = details["instance"]?.stringValue {
                     newlyDraining[app, default: []].append(InstanceID(unchecked: id))
                 }
-            case .record, .command, .publish, .publishTo, .persist, .forget, .revert: break
+            case .record, .command, .publish, .publishTo, .persist, .forget, .revert, .saveRollout, .nodeDrained: break
             }
         }
-        for name in Set(cluster.applications.keys).union(newlyDraining.keys) {
+        names.formUnion(cluster.applications.keys)
+        for name in names {
             for status in leader.instances(of: name)
             where status.state == .draining && drainSince[status.instance] == nil {
                 drainSince[status.instance] = cluster.now
             }
         }
         for name in runs.keys { checkCount(name, before: before, cluster) }
+        for view in leader.nodeViews where view.isConnected && view.reservedMillicores > view.capacityMillicores {
+            // A node that came back may hold more than it was given; only new instances must fit.
+            if outputs.contains(where: { output in
+                if case .command(view.id, .run(let assignment)) = output {
+                    return !before.instances(of: assignment.app).contains { $0.instance == assignment.instance }
+                }
+                return false
+            }) {
+                fail("\(view.id) got an instance beyond its capacity", cluster)
+            }
+        }
+        for output in outputs {
+            if case .command(let node, .run(let assignment)) = output,
+                before.nodeViews.first(where: { $0.id == node })?.scheduling.isCordoned == true,
+                leader.nodeViews.first(where: { $0.id == node })?.scheduling.isCordoned == true,
+                !before.instances(of: assignment.app).contains(where: { $0.instance == assignment.instance })
+            {
+                fail("\(assignment.instance) is placed on \(node), which is cordoned", cluster)
+            }
+        }
         for (name, ids) in newlyDraining { checkReady(name, drained: ids, input: input, before: before, cluster) }
     }
 
@@ -41,7 +64,8 @@ struct Checker {
 
     /// Nobody is stopped while a connected proxy may still send it requests or waits for its answers.
     private mutating func checkStop(_ id: InstanceID, on node: NodeID, _ cluster: FakeCluster) {
-        if cluster.nodes[node]?.instances[id]?.lifecycle.status.state == .draining { return }  // Under way already.
+        // Under way already, or done: the order is only repeated.
+        guard let state = cluster.nodes[node]?.instances[id]?.lifecycle.status.state, state != .draining else { return }
         let app = AppName(unchecked: id.rawValue.split(separator: "-").dropLast(2).joined(separator: "-"))
         let drainSeconds = cluster.applications[app]?.spec.termination.drainSeconds ?? 0
         if let since = drainSince[id], cluster.now >= since + .seconds(drainSeconds) { return }
@@ -61,9 +85,13 @@ struct Checker {
             return fail("\(name) is gone, and instances are run", cluster)
         }
         let known = Set(before.instances(of: name).map(\.instance))
-        let now = cluster.leader.instances(of: name).filter { $0.state != .draining }
+        let now = cluster.leader.instances(of: name).filter { $0.state != .draining && !$0.instance.isReleaseStep }
         guard now.contains(where: { !known.contains($0.instance) }) else { return }  // Only repeated.
-        let limit = application.replicas + max(1, application.spec.rollout.surge)
+        // A move is a surge of one of its own, on each side of a rollout that holds.
+        let hold = cluster.leader.rolloutView(of: name)?.record
+        let isHolding = hold?.phase == .canary || hold?.isPaused == true
+        let surge = application.spec.rollout.surge.resolved(of: application.replicas, roundingUp: true)
+        let limit = application.replicas + max(isHolding ? 2 : 1, surge)
         if now.count > limit { fail("\(name) has \(now.count) instances, the limit is \(limit)", cluster) }
     }
 
@@ -84,7 +112,17 @@ struct Checker {
                 && !fallen.contains { $0.instance == status.instance && $0.state != .ready }
         }
         guard !wasReady.isEmpty else { return }
-        let floor = application.replicas - application.spec.rollout.unavailable
+        // A drained node's deadline is the operator's word; it takes what is left.
+        if wasReady.contains(where: { lost in
+            cluster.leader.instances(of: name).contains {
+                $0.instance == lost.instance && $0.message.contains("its deadline has passed")
+            }
+        }) {
+            return
+        }
+        let floor =
+            application.replicas
+            - application.spec.rollout.unavailable.resolved(of: application.replicas, roundingUp: false)
         let ready = cluster.leader.readyCount(of: name)
         if ready < floor {
             fail("draining \(wasReady.map(\.instance)) leaves \(name) with \(ready) of \(floor)", cluster)
@@ -105,7 +143,7 @@ struct Checker {
                         + "\(instances.map { "\($0.instance) \($0.state.label)" })"
                 )
             }
-            if instances.contains(where: { $0.revision != application.revision }) {
+            if instances.contains(where: { !application.isCurrent($0.revision) }) {
                 found.append("\(name): not all of revision \(application.revision)")
             }
             let targets = cluster.leader.routingTable.routes.first { $0.app == name }?.targets.map(\.instance) ?? []

@@ -11,7 +11,9 @@ struct FakeCluster {
         case engine(InstanceLifecycle.Event, of: InstanceID, at: NodeID, incarnation: Int)
         case exit(container: String, at: NodeID, incarnation: Int)
         case row(InstanceID, InstanceStatus?, term: UInt64)
-        case revert(AppName, Int, term: UInt64)
+        case revert(AppName, Int, String, term: UInt64)
+        case rollout(RolloutRecord, term: UInt64)
+        case drained(NodeID, term: UInt64)
     }
     struct Lane: Hashable {
         var node: NodeID
@@ -34,6 +36,9 @@ struct FakeCluster {
     var applications: [AppName: Application] = [:]
     var specs: [AppName: [Int: AppSpec]] = [:]
     var rows: [InstanceID: InstanceStatus] = [:]
+    var rollouts: [AppName: RolloutRecord] = [:]
+    /// With the moment at which what is left of a drained node is stopped.
+    var scheduling: [NodeID: (entry: NodeScheduling, deadline: Instant?)] = [:]
 
     private var mail: [(at: Instant, order: Int, mail: Mail)] = []
     private var order = 0
@@ -74,6 +79,7 @@ struct FakeCluster {
             for instance in (nodes[id]?.instances.keys.sorted() ?? []) { feed(id, instance, .tick) }
             if tick % 20 == 0 { probe(id) }
             if tick % 20 == 7 { tellLeader(.inFlight(node: id, nodes[id]?.inFlight ?? [:]), from: id, bulk: true) }
+            if tick % 20 == 13 { sendTraffic(id) }
             if tick % 200 == 11 { sendInventory(id) }
         }
         if tick % 2 == 0, now >= leader.nextDeadline { tellReconciler(.tick) }
@@ -105,7 +111,12 @@ struct FakeCluster {
             .loaded(
                 applications.values.sorted { $0.name < $1.name },
                 instances: rows.values.sorted { $0.instance < $1.instance },
-                knownNodes: nodeIDs))
+                knownNodes: nodeIDs, rollouts: presentRollouts(),
+                scheduling: scheduling.sorted { $0.key < $1.key }.map { schedule in
+                    var entry = schedule.value.entry
+                    entry.drainSecondsLeft = schedule.value.deadline.map { max(0, ($0 - now).inSeconds) }
+                    return entry
+                }))
         for id in nodeIDs where nodes[id]?.isUp == true && nodes[id]?.reconnectsAt == nil { connect(id) }
     }
 
@@ -136,7 +147,10 @@ struct FakeCluster {
             case .persist(let status): post(.row(status.instance, status, term: term), after: .milliseconds(200))
             case .forget(let id): post(.row(id, nil, term: term), after: .milliseconds(200))
             case .record(let kind, _, let message, _): note("[\(kind.rawValue)] \(message)")
-            case .revert(let app, let revision): post(.revert(app, revision, term: term), after: delay(10...200))
+            case .revert(let app, let revision, let reason):
+                post(.revert(app, revision, reason, term: term), after: delay(10...200))
+            case .saveRollout(let record): post(.rollout(record, term: term), after: .milliseconds(200))
+            case .nodeDrained(let id): post(.drained(id, term: term), after: .milliseconds(200))
             }
         }
     }
@@ -171,15 +185,58 @@ struct FakeCluster {
     // MARK: Desired state
 
     /// Stores and announces an app as a client's write does.
-    mutating func write(_ application: Application) {
+    mutating func write(_ application: Application, rollout: RolloutRecord? = nil) {
         applications[application.name] = application
         specs[application.name, default: [:]][application.revision] = application.spec
-        tellReconciler(.applicationChanged(application))
+        if let rollout { rollouts[application.name] = rollout }
+        tellReconciler(.applicationChanged(application, rollout: rollout))
+    }
+
+    /// As the shell does it: a new revision with the content of an old one.
+    mutating func goBack(_ name: AppName, to revision: Int, _ origin: RolloutRecord.Origin, _ reason: String = "") {
+        guard var application = applications[name], let spec = specs[name]?[revision],
+            AppSpec.needsNewRevision(from: application.spec, to: spec)
+        else { return }
+        note("\(name) goes back to the content of revision \(revision)")
+        let current = application
+        application.spec = spec
+        application.revision += 1
+        application.equalRevisions = Set(
+            (specs[name] ?? [:]).filter { !AppSpec.needsNewRevision(from: $0.value, to: spec) }.keys)
+        let isSettled = leader.rolloutView(of: name)?.isActive != true
+        let from = origin == .rollback && isSettled ? current.revision : nil
+        write(
+            application,
+            rollout: RolloutRecord(
+                app: name, revision: application.revision, from: from, origin: origin, restores: revision,
+                reason: reason, startedAt: now.wall, previousSpec: from == nil ? nil : current.spec))
+    }
+
+    mutating func pause(_ name: AppName, _ isPaused: Bool) {
+        guard let view = leader.rolloutView(of: name), view.isActive, view.record.state == .running else { return }
+        note("the rollout of \(name) is \(isPaused ? "paused" : "resumed")")
+        var record = view.record
+        record.isPaused = isPaused
+        rollouts[name] = record
+        tellReconciler(.rolloutPaused(name, isPaused))
+    }
+
+    mutating func schedule(_ entry: NodeScheduling) {
+        note("\(entry)")
+        scheduling[entry.node] = (entry, entry.drainSecondsLeft.map { now + .seconds($0) })
+        tellReconciler(.scheduling(entry))
+    }
+
+    mutating func rebalance(atOnce: Int) { tellReconciler(.rebalance(atOnce: atOnce)) }
+
+    private func presentRollouts() -> [RolloutRecord] {
+        rollouts.values.filter { $0.revision == applications[$0.app]?.revision }.sorted { $0.app < $1.app }
     }
 
     mutating func delete(_ name: AppName) {
         applications[name] = nil
         specs[name] = nil
+        rollouts[name] = nil
         tellReconciler(.applicationDeleted(name))
     }
 
@@ -212,16 +269,29 @@ struct FakeCluster {
             guard nodes[id]?.incarnation == incarnation else { return }
             feed(
                 id, found.instance,
-                .containerExited(containerID: container, code: 0, outOfMemory: false, lastLogLines: []))
+                .containerExited(
+                    containerID: container,
+                    code: found.instance.isReleaseStep && found.assignment.spec.image.hasPrefix("bad") ? 1 : 0,
+                    outOfMemory: false, lastLogLines: []))
         case .row(let id, let status, let term):
             if term == self.term { rows[id] = status }
-        case .revert(let app, let revision, let term):
-            guard term == self.term, var application = applications[app] else { return }
-            guard let spec = specs[app]?[revision] else { return }
-            note("\(app) goes back to the spec of revision \(revision)")
-            application.revision += 1
-            application.spec = spec
-            write(application)
+        case .revert(let app, let revision, let reason, let term):
+            guard term == self.term, leader.rolloutView(of: app)?.record.state == .failed else { return }
+            goBack(app, to: revision, .automatic, reason)
+        case .rollout(var record, let term):
+            guard term == self.term else { return }
+            let stored = rollouts[record.app]
+            // As the statement does: written behind, it neither revives what has ended nor touches the pause.
+            if let stored, stored.revision > record.revision { return }
+            if let stored, stored.revision == record.revision {
+                if stored.endedAt != nil, record.endedAt == nil { return }
+                record.isPaused = stored.isPaused && record.state == .running
+            }
+            rollouts[record.app] = record
+        case .drained(let id, let term):
+            guard term == self.term else { return }
+            scheduling[id]?.entry.isDraining = false
+            scheduling[id]?.deadline = nil
         }
     }
 
@@ -282,6 +352,9 @@ struct FakeCluster {
         nodes[id]?.containers[name] = FakeNode.Container(
             instance: assignment.instance, assignment: assignment, endpoint: endpoint, startedAt: now,
             healthyFrom: healthy)
+        if assignment.instance.isReleaseStep {
+            post(.exit(container: name, at: id, incarnation: nodes[id]?.incarnation ?? 0), after: delay(300...4_000))
+        }
         return (name, endpoint)
     }
 
@@ -303,6 +376,21 @@ struct FakeCluster {
                 nodes[id]?.inFlight[target.instance, default: 0] += 1
             }
         }
+    }
+
+    /// What its proxy saw in the last second: of flaky images every third request fails.
+    private mutating func sendTraffic(_ id: NodeID) {
+        var traffic: [InstanceTraffic] = []
+        for route in nodes[id]?.table.routes ?? [] where leader.watchesTraffic(of: route.app) {
+            for target in route.targets {
+                let requests = UInt64(target.weight)
+                let revision = target.instance.rawValue.split(separator: "-").dropLast().last.flatMap { Int($0) } ?? 0
+                let isBad = specs[route.app]?[revision]?.image.hasPrefix("flaky") == true
+                traffic.append(
+                    InstanceTraffic(instance: target.instance, requests: requests, errors: isBad ? requests / 3 : 0))
+            }
+        }
+        if !traffic.isEmpty { tellLeader(.traffic(traffic), from: id, bulk: true) }
     }
 
     // MARK: Connections and crashes

@@ -26,12 +26,17 @@ extension Instant {
 
 func makeSpec(
     _ name: String, surge: Int = 1, unavailable: Int = 0, drainSeconds: Int = 5, image: String = "web:1",
-    progressDeadlineSeconds: Int = 60, resources: AppSpec.Resources = .init(), health: AppSpec.HealthCheck? = nil
+    progressDeadlineSeconds: Int = 60, minHealthySeconds: Int = 0, canary: AppSpec.RolloutPolicy.Canary? = nil,
+    release: AppSpec.RolloutPolicy.Release? = nil, resources: AppSpec.Resources = .init(),
+    health: AppSpec.HealthCheck? = nil
 ) -> AppSpec {
     AppSpec(
         name: app(name), image: image, ports: [.init(containerPort: 80)], resources: resources,
         termination: .init(drainSeconds: drainSeconds, gracePeriodSeconds: 3),
-        rollout: .init(surge: surge, unavailable: unavailable, progressDeadlineSeconds: progressDeadlineSeconds),
+        rollout: .init(
+            surge: .count(surge), unavailable: .count(unavailable), minHealthySeconds: minHealthySeconds,
+            progressDeadlineSeconds: progressDeadlineSeconds, strategy: canary == nil ? .rolling : .canary,
+            canary: canary, release: release),
         health: health ?? .init(kind: .http, periodSeconds: 1, failureThreshold: 3, successThreshold: 1))
 }
 

@@ -14,6 +14,14 @@ private struct Driver {
         assignment.spec.liveness = liveness
         lifecycle = InstanceLifecycle(assignment: assignment, wall: Instant.zero.wall)
     }
+    /// A release step.
+    init(releaseAdopting container: InstanceLifecycle.ExistingContainer?) {
+        var assignment = Self.assignment(.init(kind: .none))
+        assignment.instance = id("web-1-r-aaaaaa")
+        lifecycle =
+            container.map { InstanceLifecycle(adopting: assignment, container: $0, wall: Instant.zero.wall) }
+            ?? InstanceLifecycle(assignment: assignment, wall: Instant.zero.wall)
+    }
     init(adopting container: InstanceLifecycle.ExistingContainer, health: AppSpec.HealthCheck? = nil) {
         lifecycle = InstanceLifecycle(
             adopting: Self.assignment(health), container: container, wall: Instant.zero.wall)
@@ -47,6 +55,47 @@ private struct Driver {
     }
     var kinds: [EventKind] { last.compactMap { if case .record(let kind, _, _) = $0 { kind } else { nil } } }
     var wake: Instant? { last.lazy.compactMap { if case .wake(let at) = $0 { at } else { nil } }.last }
+}
+
+@Suite struct ReleaseStepLifecycleTests {
+    @Test(arguments: [0, 3])
+    func `a release step is run once, and its container kept until it is told to go`(_ code: Int) {
+        var driver = Driver(releaseAdopting: nil)
+        driver.start(ready: false)
+        #expect(driver.state == .starting && driver.lifecycle.status.message == "runs the release command")
+        #expect(!driver.last.contains { if case .startProbing = $0 { true } else { false } })
+        driver.send(
+            .containerExited(code: code, outOfMemory: false, lastLogLines: ["one", "two"]), after: 5)
+        #expect(driver.kinds == [.instanceExited])
+        let status = driver.lifecycle.status
+        #expect(status.hasKeptContainer && status.exitCode == code && status.message == "one\ntwo", "\(status)")
+        #expect(driver.statuses == [status])
+        #expect(driver.send(.tick, after: 3_600).isEmpty, "it is not started again")
+        #expect(driver.send(.retryRequested).isEmpty)
+        #expect(driver.send(.stopRequested(graceSeconds: 3)).contains(.removeContainer(containerID: "c1")))
+        driver.send(.containerRemoved)
+        #expect(driver.last.last == .finished)
+        #expect(driver.state == .stopped && !driver.lifecycle.status.hasKeptContainer)
+    }
+
+    @Test func `an agent that finds it exited says how it ended, and nothing is started`() {
+        var driver = Driver(
+            releaseAdopting: .init(
+                containerID: "c9", isRunning: false, exitCode: 4, lastLogLines: ["the table is there already"]))
+        let actions = driver.send(.tick)
+        #expect(!actions.contains(.startContainer) && driver.kinds.isEmpty)
+        #expect(driver.lifecycle.status.hasKeptContainer && driver.lifecycle.status.exitCode == 4)
+        #expect(driver.lifecycle.status.message == "the table is there already")
+    }
+
+    @Test func `a long output is cut at its beginning`() {
+        var driver = Driver(releaseAdopting: nil)
+        driver.start(ready: false)
+        let lines = (0..<10).map { "\($0)" + String(repeating: "ö", count: 400) } + ["the end"]
+        driver.send(.containerExited(code: 1, outOfMemory: false, lastLogLines: lines))
+        let message = driver.lifecycle.status.message
+        #expect(message.hasSuffix("the end") && message.utf8.count <= 2_010, "\(message.utf8.count) bytes")
+    }
 }
 
 @Suite struct InstanceLifecycleTests {

@@ -9,6 +9,8 @@ struct LeaderBench {
     var last: [Reconciler.Output] = []
     /// Rows as PostgreSQL would hold them.
     var rows: [InstanceID: InstanceStatus] = [:]
+    /// Rollouts as PostgreSQL would hold them.
+    var rollouts: [AppName: RolloutRecord] = [:]
     /// Instances as agents have them.
     var agents: [NodeID: [InstanceID: InstanceStatus]] = [:]
     var nextAddress = 0
@@ -27,7 +29,8 @@ struct LeaderBench {
             switch output {
             case .persist(let status): rows[status.instance] = status
             case .forget(let id): rows[id] = nil
-            case .command, .publish, .publishTo, .record, .revert: break
+            case .saveRollout(let record): rollouts[record.app] = record
+            case .command, .publish, .publishTo, .record, .revert, .nodeDrained: break
             }
         }
         return last
@@ -38,7 +41,7 @@ struct LeaderBench {
         send(
             .loaded(
                 applications, instances: rows.values.sorted { $0.instance < $1.instance },
-                knownNodes: agents.keys.sorted()))
+                knownNodes: agents.keys.sorted(), rollouts: rollouts.values.sorted { $0.app < $1.app }))
         for name in agents.keys.sorted() {
             send(.nodeConnected(name))
             inventory(name)
@@ -69,8 +72,21 @@ struct LeaderBench {
         if status.state != state { status.since = now.wall }
         status.state = state
         status.message = ""
+        if state == .stopped { status.containerID = nil }
         agents[known.node]?[id] = state == .stopped ? nil : status
         send(.status(status))
+    }
+
+    /// The release step's container exits.
+    mutating func exitRelease(_ id: InstanceID, _ code: Int, _ output: String = "", after seconds: Double = 0) {
+        guard let known = reconciler.instances(of: appName(of: id)).first(where: { $0.instance == id }) else { return }
+        var status = agents[known.node]?[id] ?? known
+        status.state = .stopped
+        status.containerID = "release"
+        status.exitCode = code
+        status.message = output
+        agents[known.node]?[id] = status
+        send(.status(status), after: seconds)
     }
 
     /// Every instance the leader wants becomes ready; drains run their course.
@@ -104,7 +120,7 @@ struct LeaderBench {
     }
 
     func appName(of id: InstanceID) -> AppName {
-        let parts = id.rawValue.split(separator: "-").dropLast(2)
+        let parts = id.rawValue.split(separator: "-").dropLast(id.isReleaseStep ? 3 : 2)
         return AppName(unchecked: parts.joined(separator: "-"))
     }
 
@@ -129,5 +145,7 @@ struct LeaderBench {
     var published: RoutingTable? {
         last.lazy.compactMap { if case .publish(let table) = $0 { table } else { nil } }.last
     }
-    var reverts: [Int] { last.compactMap { if case .revert(_, let revision) = $0 { revision } else { nil } } }
+    var reverts: [Int] { last.compactMap { if case .revert(_, let revision, _) = $0 { revision } else { nil } } }
+    var drained: [NodeID] { last.compactMap { if case .nodeDrained(let node) = $0 { node } else { nil } } }
+    var rollout: Reconciler.RolloutView? { reconciler.rolloutView(of: app("web")) }
 }

@@ -24,7 +24,11 @@ import Testing
             cluster.write(
                 makeApplication(
                     makeSpec(
-                        name, surge: index == 2 ? 0 : 1, unavailable: index == 2 ? 1 : 0, progressDeadlineSeconds: 30),
+                        name, surge: index == 2 ? 0 : 1, unavailable: index == 2 ? 1 : 0, progressDeadlineSeconds: 30,
+                        minHealthySeconds: index == 0 ? 3 : 0,
+                        canary: index == 1
+                            ? .init(weightPercent: 20, intervalSeconds: 5, minRequests: 5, maxErrorRatePct: 5) : nil,
+                        release: index > 0 ? .init(command: ["migrate"], timeoutSeconds: 20) : nil),
                     replicas: 2 + index))
         }
         for _ in 0..<3_000 {  // 150 s
@@ -32,7 +36,11 @@ import Testing
             cluster.advance()
             if !cluster.checker.violations.isEmpty { break }
         }
-        for name in cluster.applications.keys.sorted() { deploy(&cluster, name, image: "good", later: true) }
+        for id in cluster.nodeIDs { whenLed(&cluster) { $0.schedule(NodeScheduling(node: id)) } }
+        for name in cluster.applications.keys.sorted() {
+            whenLed(&cluster) { $0.pause(name, false) }
+            deploy(&cluster, name, image: "good", later: true)
+        }
         var differences = ["not run"]
         var quietSteps = 0
         for _ in 0..<6_000 where quietSteps < 100 {  // At most 300 s, of which 5 s in the wanted state.
@@ -49,7 +57,8 @@ import Testing
     private func disturb(_ cluster: inout FakeCluster) {
         let id = cluster.nodeIDs.randomElement(using: &cluster.generator) ?? node("n1")
         let name = cluster.applications.keys.sorted().randomElement(using: &cluster.generator)
-        switch Int.random(in: 0..<100, using: &cluster.generator) {
+        switch Int.random(in: -40..<100, using: &cluster.generator) {
+        case ..<0: steer(&cluster, id, name)
         case 0..<25:
             let running = cluster.nodes[id]?.containers.filter(\.value.isRunning).keys.sorted() ?? []
             if let container = running.randomElement(using: &cluster.generator) { cluster.kill(container, at: id) }
@@ -67,7 +76,7 @@ import Testing
         case 62..<70: cluster.loseLeader()
         case 70..<85: if let name { scale(&cluster, name) }
         case 85..<93:
-            let image = cluster.generator.chance(0.3) ? "bad" : "good"
+            let image = ["bad", "bad", "flaky", "good", "good"].randomElement(using: &cluster.generator) ?? "good"
             if let name { deploy(&cluster, name, image: image, later: false) }
         case 93..<96: if let name, cluster.electionAt == nil, cluster.applications.count > 1 { cluster.delete(name) }
         default:
@@ -75,6 +84,37 @@ import Testing
             let fresh = "d\(Int.random(in: 0..<1_000, using: &cluster.generator))"
             if cluster.applications.count < 4 { cluster.write(makeApplication(makeSpec(fresh), replicas: 2)) }
         }
+    }
+
+    /// What people do to rollouts and nodes.
+    private func steer(_ cluster: inout FakeCluster, _ id: NodeID, _ name: AppName?) {
+        guard cluster.electionAt == nil, let name else { return }
+        switch Int.random(in: 0..<40, using: &cluster.generator) {
+        case 0..<8: cluster.pause(name, true)
+        case 8..<14: cluster.pause(name, false)
+        case 14..<19:
+            guard let view = cluster.leader.rolloutView(of: name), view.isActive, let from = view.record.from else {
+                return
+            }
+            cluster.goBack(name, to: from, .abort, "aborted")
+        case 19..<25:
+            let kept = (cluster.specs[name] ?? [:]).keys.sorted()
+            if let old = kept.randomElement(using: &cluster.generator) { cluster.goBack(name, to: old, .rollback) }
+        case 25..<28: cluster.schedule(NodeScheduling(node: id, isCordoned: true))
+        case 28..<33:
+            let seconds = Double.random(in: 5...60, using: &cluster.generator)
+            cluster.schedule(
+                NodeScheduling(
+                    node: id, isCordoned: true, isDraining: true,
+                    drainSecondsLeft: cluster.generator.chance(0.7) ? seconds : nil))
+        case 33..<38: cluster.schedule(NodeScheduling(node: id))
+        default: cluster.rebalance(atOnce: Int.random(in: 1...3, using: &cluster.generator))
+        }
+    }
+
+    private func whenLed(_ cluster: inout FakeCluster, _ body: (inout FakeCluster) -> Void) {
+        while cluster.electionAt != nil { cluster.advance() }
+        body(&cluster)
     }
 
     private func scale(_ cluster: inout FakeCluster, _ name: AppName) {
@@ -89,6 +129,7 @@ import Testing
         while later, cluster.electionAt != nil { cluster.advance() }
         guard cluster.electionAt == nil, var application = cluster.applications[name] else { return }
         application.revision += 1
+        application.equalRevisions = []
         application.spec.image = "\(image):\(application.revision)"
         cluster.note("\(name) is deployed as \(application.spec.image)")
         cluster.write(application)

@@ -105,6 +105,60 @@ struct PlanRow: CustomTestStringConvertible, Sendable {
     }
 }
 
+/// Plans with everything at once: revisions, proof, moves, holds.
+@Suite struct ReplicaPlanPropertyTests {
+    @Test func `promises hold for every mix of revisions, moves and holds`() {
+        var generator = SeededGenerator(seed: 5)
+        for round in 0..<10_000 {
+            var members: [ReplicaPlan.Member] = []
+            for index in 0..<Int.random(in: 0...9, using: &generator) {
+                let health = [ReplicaPlan.Health.ready, .ready, .ready, .coming, .unhealthy, .stuck]
+                var member = ReplicaPlan.Member(
+                    id: id("i\(index)"), node: node("n\(index % 3)"),
+                    health: health.randomElement(using: &generator) ?? .ready,
+                    isCurrent: generator.chance(0.5), bornAt: Int64(index))
+                member.isPrevious = !member.isCurrent && generator.chance(0.7)
+                member.isProven = generator.chance(0.7)
+                member.isMoving = generator.chance(0.2)
+                member.isUnwelcome = member.isMoving || generator.chance(0.1)
+                members.append(member)
+            }
+            var goal = ReplicaPlan.Goal(
+                wanted: Int.random(in: 0...6, using: &generator), surge: Int.random(in: 0...3, using: &generator),
+                unavailable: Int.random(in: 0...2, using: &generator))
+            goal.canMakePrevious = generator.chance(0.7)
+            switch Int.random(in: 0...3, using: &generator) {
+            case 0: goal.hold = .paused
+            case 1:
+                goal.surge = max(1, goal.surge)
+                goal.hold = .canary(Int.random(in: 1...goal.surge, using: &generator))
+            default: goal.hold = .none
+            }
+            let plan = ReplicaPlan(members, goal: goal)
+            var context: String {
+                "round \(round): \(goal) \(members.map { "\($0.id) \($0.health) cur=\($0.isCurrent) prev=\($0.isPrevious) proven=\($0.isProven) move=\($0.isMoving)" }) gives \(plan)"
+            }
+            #expect(plan == ReplicaPlan(members.shuffled(using: &generator), goal: goal), "\(context)")
+            #expect(Set(plan.drain).count == plan.drain.count, "\(context)")
+            let left = members.filter { !plan.drain.contains($0.id) }
+            let made = plan.create + plan.createPrevious
+            #expect(goal.wanted > 0 || (left.isEmpty && made == 0), "\(context)")
+            #expect(goal.canMakePrevious || plan.createPrevious == 0, "\(context)")
+            // A move has a surge of its own, on each side of a hold.
+            let moves = Set(members.filter(\.isMoving).map(\.isCurrent)).count
+            let surge =
+                goal.hold == .none
+                ? max(goal.surge, members.contains { !$0.isCurrent || $0.isMoving } ? 1 : 0) : goal.surge + moves
+            if made > 0 { #expect(left.count + made <= goal.wanted + surge, "\(context)") }
+            let readyBefore = members.count { $0.health == .ready }
+            let ready = left.count { $0.health == .ready }
+            let isRollout = members.contains { !$0.isCurrent }
+            let floor = goal.wanted - (isRollout ? goal.unavailable : 0)
+            #expect(ready >= min(readyBefore, floor), "\(context)")
+        }
+    }
+}
+
 @Suite struct PlacementTests {
     private func make(_ name: String, cores: Int = 1000, reserved: Int = 0, ofApp: Int = 0) -> Placement.Node {
         Placement.Node(

@@ -35,7 +35,8 @@ import Testing
         for output in all {
             switch output {
             case .publish, .publishTo: break
-            case .command, .persist, .forget, .record, .revert: Issue.record("unexpected \(output)")
+            case .command, .persist, .forget, .record, .revert, .saveRollout, .nodeDrained:
+                Issue.record("unexpected \(output)")
             }
         }
         #expect(next.reconciler.routingTable.routes == bench.reconciler.routingTable.routes)
@@ -133,6 +134,29 @@ import Testing
         #expect(next.runs.isEmpty)
         next.finishDrains(of: "gone")
         #expect(next.instances("gone").isEmpty)
+    }
+
+    /// Right after a change of leader its own node is the first to have told what it holds.
+    @Test(arguments: [true, false])
+    func `new instances wait a moment for nodes that are connected, so that they are spread`(_ others: Bool) {
+        var bench = LeaderBench()
+        bench.send(
+            .loaded(
+                [makeApplication(makeSpec("web"), replicas: 3)], instances: [], knownNodes: bench.agents.keys.sorted()))
+        for name in bench.agents.keys.sorted() { bench.send(.nodeConnected(name)) }
+        bench.inventory(node("n1"))
+        bench.send(.tick, after: 1.5)
+        #expect(bench.runs.isEmpty)
+        #expect(bench.reconciler.nextDeadline <= bench.now + .seconds(0.6))
+        if others {
+            bench.inventory(node("n2"))
+            #expect(bench.runs.isEmpty)
+            bench.inventory(node("n3"))
+            #expect(Set(bench.runs.map(\.node)).count == 3)
+        } else {
+            bench.send(.tick, after: 0.6)
+            #expect(bench.runs.map(\.node) == [node("n1"), node("n1"), node("n1")], "and no longer than that")
+        }
     }
 
     @Test func `a fresh cluster waits for its first node`() {

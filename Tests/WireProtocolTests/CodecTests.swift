@@ -83,7 +83,7 @@ import WireProtocol
         let expected: [(Any, Int)] = [
             (maker.nodeInfo(), 5), (maker.routing(), 6), (maker.status(), 15), (maker.table(), 2),
             (RoutingTable.Target(instance: maker.instance(), endpoint: maker.endpoint()), 3),
-            (maker.sample(), 10), (InstanceSample(instance: maker.instance()), 6), (maker.event(), 7),
+            (maker.sample(), 10), (InstanceSample(instance: maker.instance()), 7), (maker.event(), 7),
             (maker.decision(), 11), (maker.endpoint(), 2),
             (
                 Assignment(

@@ -147,6 +147,7 @@ private func sample(_ sample: Sample) -> String {
                 "instance": text(instance.instance), "CPU": instance.cpuPercent.map(number),
                 "memory": instance.memoryPercent.map(number), "requests": "\(instance.requests)",
                 "errors": "\(instance.errors)", "in flight": "\(instance.inFlight)",
+                "latency": instance.latency.map { list($0.buckets) { "[\($0.index), \($0.count)]" } },
             ])
         },
     ])

@@ -103,7 +103,11 @@ struct MessageMaker {
             },
             logs: maybe { .init(maxSizeBytes: Int64($0.int(0...99)), maxFiles: $0.maybe { $0.int(1...9) }) },
             routing: routing(), termination: .init(drainSeconds: int(0...3600)),
-            rollout: .init(surge: int(0...100)),
+            rollout: .init(
+                surge: chance() ? .count(int(0...100)) : .percent(int(0...100)), minHealthySeconds: int(0...1) * 30,
+                strategy: chance() ? .canary : .rolling,
+                canary: maybe { .init(maxP95Factor: $0.maybe { $0.double(1...100) }) },
+                release: maybe { random in .init(command: random.list { $0.text() }) }),
             health: .init(
                 kind: .http, port: maybe { $0.int(1...65_535) }, headers: ["x": text()], body: maybe { $0.text() },
                 expectedStatuses: list { $0.int(200...599) },
@@ -150,7 +154,8 @@ struct MessageMaker {
                 InstanceSample(
                     instance: $0.instance(), cpuPercent: $0.maybe { $0.double(0...1600) },
                     memoryPercent: $0.maybe { $0.double(0...100) }, requests: $0.number(upTo: counter),
-                    errors: $0.number(upTo: counter), inFlight: $0.number(upTo: counter))
+                    errors: $0.number(upTo: counter), inFlight: $0.number(upTo: counter),
+                    latency: $0.chance() ? latency : nil)
             })
     }
 
@@ -168,7 +173,7 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...6) {
+        switch int(0...11) {
         case 0: .register(document: document())
         case 1: .scale(app(), replicas: int(0...100))
         case 2: .setPolicy(app(), policy: document())
@@ -176,6 +181,11 @@ struct MessageMaker {
             .simulateMetrics(app(), SimulatedMetrics(rps: double(0...1e6), healthyReplicas: maybe { $0.int(0...9) }))
         case 4: .events(app: maybe { $0.app() }, limit: int(1...1000))
         case 5: .stepDown
+        case 6: .rollback(app(), to: maybe { $0.int(1...1000) })
+        case 7: .drainNode(node(), deadlineSeconds: int(1...86_400))
+        case 8: .uncordonNode(node())
+        case 9: .rebalance(maxMoves: int(1...100))
+        case 10: .listNodes
         default: .why(app())
         }
     }

@@ -396,7 +396,13 @@ local SPEC = { fields = {
         hosts = TEXTS, pathPrefix = "text", method = { "least_conn", "ip_hash", "random" }, ["listenPort?"] = "whole",
         maxBodyBytes = "whole", readTimeoutSeconds = "whole" } },
     termination = { fields = { drainSeconds = "whole", gracePeriodSeconds = "whole" } },
-    rollout = { fields = { surge = "whole", unavailable = "whole", progressDeadlineSeconds = "whole" } },
+    rollout = { fields = {
+        surge = { one = { "whole", "text" } }, unavailable = { one = { "whole", "text" } },
+        progressDeadlineSeconds = "whole", ["minHealthySeconds?"] = "whole",
+        ["strategy?"] = { "rolling", "canary" }, ["canary?"] = { fields = {
+            weightPercent = "whole", intervalSeconds = "whole", minRequests = "whole", maxErrorRatePct = "number",
+            ["maxP95Factor?"] = "number" } },
+        ["release?"] = { fields = { command = TEXTS, timeoutSeconds = "whole" } } } },
     health = CHECK, ["liveness?"] = CHECK,
     scaling = { fields = {
         mode = { "auto", "manual" }, minReplicas = "whole", maxReplicas = "whole", ["targetRPS?"] = "number",
@@ -420,6 +426,10 @@ local OPERATIONS = {
         memoryPercent = "number", ["healthyReplicas?"] = "whole", evaluate = "flag" } } } },
     appLogs = { fields = { _0 = "name", lines = "whole" } }, events = { fields = { ["app?"] = "name", limit = "whole" } },
     stepDown = { fields = {} }, listApps = { fields = {} }, systemMetrics = { fields = {} },
+    listNodes = { fields = {} }, pauseRollout = OF_APP, resumeRollout = OF_APP, abortRollout = OF_APP,
+    rolloutStatus = OF_APP, revisions = OF_APP, rollback = { fields = { _0 = "name", ["to?"] = "whole" } },
+    cordonNode = OF_APP, uncordonNode = OF_APP, drainNode = { fields = { _0 = "name", deadlineSeconds = "whole" } },
+    rebalance = { fields = { maxMoves = "whole" } },
 }
 
 -- The one known member of the operation's object, or nil.
@@ -513,9 +523,9 @@ local histogram = { dissect = function(reader, tree, label)
     branch:set_len(reader.at - from)
 end }
 local PERCENT = f64(0, 1e6)
-local instance_sample = record("instance", field("instance", INSTANCE), { flags = { "CPU", "memory" } },
+local instance_sample = record("instance", field("instance", INSTANCE), { flags = { "CPU", "memory", "latency" } },
     field("CPU", PERCENT), field("memory", PERCENT), field("requests", COUNTER), field("errors", COUNTER),
-    field("in flight", COUNTER))
+    field("in flight", COUNTER), field("latency", histogram))
 local sample = record("app", field("layout", words(1, "1")), field("app", NAME), field("node", NAME),
     field("second", varint(0, 253402300799)), field("interval", f64(0.001, 86400)), field("requests", COUNTER),
     field("1xx", COUNTER), field("2xx", COUNTER), field("3xx", COUNTER), field("4xx", COUNTER), field("5xx", COUNTER),

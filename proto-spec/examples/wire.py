@@ -263,6 +263,10 @@ def app(value):
     return isinstance(value, str) and is_name(value)
 
 
+def amount(value):
+    return fits(value, int) or fits(value, str)
+
+
 POLICY = {"unit": ("instances", "percent"), "amount": int, "periodSeconds": int}
 CHECK = {"kind": ("http", "tcp", "command", "none"), "port?": int, "path": str, "method": str, "headers": {"*": str},
          "body?": str, "expectedStatuses": [int], "expectedStatusRanges?": [{"first": int, "last": int}],
@@ -284,7 +288,10 @@ SPEC = {
     "routing": {"hosts": [str], "pathPrefix": str, "method": ("least_conn", "ip_hash", "random"), "listenPort?": int,
                 "maxBodyBytes": int, "readTimeoutSeconds": int},
     "termination": {"drainSeconds": int, "gracePeriodSeconds": int},
-    "rollout": {"surge": int, "unavailable": int, "progressDeadlineSeconds": int},
+    "rollout": {"surge": amount, "unavailable": amount, "progressDeadlineSeconds": int, "minHealthySeconds?": int,
+                "strategy?": ("rolling", "canary"), "canary?": {
+                    "weightPercent": int, "intervalSeconds": int, "minRequests": int, "maxErrorRatePct": float,
+                    "maxP95Factor?": float}, "release?": {"command": [str], "timeoutSeconds": int}},
     "health": CHECK, "liveness?": CHECK,
     "scaling": {"mode": ("auto", "manual"), "minReplicas": int, "maxReplicas": int, "targetRPS?": float,
                 "maxP95LatencyMilliseconds?": float, "maxConnections?": float, "maxCPUPercent?": float,
@@ -307,7 +314,11 @@ OPERATIONS = {
     "events": {"app?": app, "limit": int}, "stepDown": {}, "listApps": {}, "systemMetrics": {},
     "listSecrets": {}, "showSecret": {"_0": str}, "removeSecret": {"_0": str, "force": bool},
     "setSecret": {"_0": {"name": str, "version": int, "keyID": str, "box": str}},
-    **dict.fromkeys(["start", "stop", "delete", "retry", "appStatus", "appDocument", "appMetrics", "why"], {"_0": app})}
+    "listNodes": {}, "rollback": {"_0": app, "to?": int}, "rebalance": {"maxMoves": int},
+    "drainNode": {"_0": app, "deadlineSeconds": int}, **dict.fromkeys(["cordonNode", "uncordonNode"], {"_0": app}),
+    **dict.fromkeys(
+        ["start", "stop", "delete", "retry", "appStatus", "appDocument", "appMetrics", "why", "pauseRollout",
+         "resumeRollout", "abortRollout", "rolloutStatus", "revisions"], {"_0": app})}
 
 
 def operation(value):
@@ -361,8 +372,9 @@ SAMPLE = record(
     ("request seconds", fixed(">d", 0, 1e12)), ("in flight", COUNTER),
     ("latency", Kind(read_histogram, write_histogram)),
     ("instances", many(4096, record(
-        ("instance", INSTANCE), (FLAGS, ("CPU", "memory")), ("CPU", PERCENT), ("memory", PERCENT),
-        ("requests", COUNTER), ("errors", COUNTER), ("in flight", COUNTER)))))
+        ("instance", INSTANCE), (FLAGS, ("CPU", "memory", "latency")), ("CPU", PERCENT), ("memory", PERCENT),
+        ("requests", COUNTER), ("errors", COUNTER), ("in flight", COUNTER),
+        ("latency", Kind(read_histogram, write_histogram))))))
 EVENT = record(
     ("node", NAME), ("sequence", SEQUENCE), ("time", TIME), ("app", text(63, lambda v: v == "" or is_name(v))),
     ("kind", text(200, lambda value: value != "")), ("message", text(4096)), ("details", DOCUMENT))

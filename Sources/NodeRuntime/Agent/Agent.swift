@@ -31,6 +31,8 @@ actor Agent {
         /// Found running when this node started, and neither probed nor seen to exit since: it served before, so it
         /// counts as serving until a probe says otherwise.
         var trustedFromBefore = false
+        /// A container that exited before its start was reported: the engine may tell the two the other way round.
+        var earlyExit: (containerID: String, code: Int)?
     }
     /// How long a restarted agent waits for the first probes of what it found before it tells the leader.
     private static let settlingTime = Duration.seconds(2)
@@ -183,27 +185,29 @@ actor Agent {
     }
 
     private func handle(_ event: EngineEvent) -> [Job] {
-        guard case .container(let event) = event, case .die(let exitCode) = event.kind,
-            instances[event.instance]?.lifecycle.status.containerID == event.containerID
-        else { return [] }
+        guard case .container(let event) = event, case .die(let exitCode) = event.kind else { return [] }
+        guard instances[event.instance]?.lifecycle.status.containerID == event.containerID else {
+            instances[event.instance]?.earlyExit = (event.containerID, exitCode)
+            return []
+        }
+        return [reportExit(of: event.containerID, event.instance, code: exitCode)]
+    }
+
+    private func reportExit(of container: String, _ instance: InstanceID, code: Int) -> Job {
         let engine = engine
-        let instance = event.instance
-        return [
-            { [weak self] in
-                // The die event may come before the engine has noted why: its own record is the better witness.
-                // Gone already: the event is all there is.
-                let details = try? await engine.inspect(event.containerID)
-                // Best effort, for the operator.
-                let lines = (try? await engine.logs(event.containerID, tail: 10)) ?? []
-                self?.submit(
-                    .lifecycle(
-                        instance,
-                        .containerExited(
-                            containerID: event.containerID, code: details?.exitCode ?? exitCode,
-                            outOfMemory: details?.outOfMemory ?? false,
-                            lastLogLines: lines.map(\.text))))
-            }
-        ]
+        return { [weak self] in
+            // The die event may come before the engine has noted why: its own record is the better witness.
+            // Gone already: the event is all there is.
+            let details = try? await engine.inspect(container)
+            // Best effort, for the operator.
+            let lines = (try? await engine.logs(container, tail: 10)) ?? []
+            self?.submit(
+                .lifecycle(
+                    instance,
+                    .containerExited(
+                        containerID: container, code: details?.exitCode ?? code,
+                        outOfMemory: details?.outOfMemory ?? false, lastLogLines: lines.map(\.text))))
+        }
     }
 
     private func adopt(_ containers: [ManagedContainer]) -> [Job] {
@@ -260,7 +264,11 @@ actor Agent {
             }
         }
         instances[instance] = managed
-        let work = jobs(for: actions, of: instance)
+        var work = jobs(for: actions, of: instance)
+        if case .containerStarted(let container, _) = event, let early = managed.earlyExit {
+            instances[instance]?.earlyExit = nil
+            if early.containerID == container { work.append(reportExit(of: container, instance, code: early.code)) }
+        }
         settle(force: false)
         return work
     }

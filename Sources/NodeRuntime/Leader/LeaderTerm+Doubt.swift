@@ -1,6 +1,7 @@
 import Logging
 import OrchestryModel
 import PostgresStore
+import Scheduling
 
 /// A write whose answer never came may have been carried out, or may still be: memory may be behind PostgreSQL. All of
 /// this is called under the write lock.
@@ -31,7 +32,15 @@ extension LeaderTerm {
             }
             if stored == known { continue }
             changed += 1
-            take(stored, replacing: known?.replicas)
+            take(stored, replacing: known?.replicas, rollout: state.rollouts.first { $0.app == stored.name })
+        }
+        for rollout in state.rollouts { reconcile(.rolloutPaused(rollout.app, rollout.isPaused)) }
+        let known = Dictionary(reconciler.nodeViews.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        for stored in state.nodes.map(\.scheduling) {
+            guard let view = known[stored.node] else { continue }
+            // That a node is empty is written behind: PostgreSQL may not know yet.
+            let drains = stored.isDraining && !view.scheduling.isDraining && view.instances > 0
+            if drains || stored.isCordoned != view.scheduling.isCordoned { reconcile(.scheduling(stored)) }
         }
         for name in Set(applications.keys).subtracting(state.applications.map(\.name)).sorted() {
             changed += 1

@@ -36,7 +36,8 @@ extension LeaderTerm {
             return ControlResponse(
                 body: Presentation.appStatus(
                     application, instances: reconciler.instances(of: name), usage: usage,
-                    explanation: explain(application).joined(separator: " ")))
+                    explanation: explain(application).joined(separator: " "),
+                    rollout: reconciler.rolloutView(of: name).map(Presentation.RolloutFigures.init)))
         case .appDocument(let name): return ControlResponse(body: Presentation.appDocument(try application(name)))
         case .appMetrics(let name): return try await metrics(of: try application(name))
         case .appLogs(let name, let lines): return try await logs(of: try application(name), lines: lines)
@@ -48,6 +49,9 @@ extension LeaderTerm {
         case .why(let name): return why(try application(name))
         case .listSecrets: return listSecrets()
         case .showSecret(let name): return try showSecret(name)
+        case .rolloutStatus(let name): return rolloutStatus(of: try application(name))
+        case .revisions(let name): return try await revisions(of: try application(name))
+        case .listNodes: return listNodes()
         default: preconditionFailure("read a write: \(operation)")  // `perform` sends writes elsewhere.
         }
     }

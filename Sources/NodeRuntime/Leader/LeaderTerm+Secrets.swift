@@ -91,6 +91,7 @@ extension LeaderTerm {
         // What pulls images is not in any container, and what does not run has nothing to replace.
         if runs, user.spec.environmentSecrets.contains(secret.name) {
             application.revision += 1
+            application.equalRevisions = []
             // The same image, so what was found out about it holds.
             application.imageReview?.revision = application.revision
         }

@@ -29,6 +29,10 @@ extension LeaderTerm {
         var deleted: AppName?
         var retried: AppName?
         var scaled: (from: Int, to: Int)?
+        /// Of the application's new revision.
+        var rollout: RolloutRecord?
+        /// What else the reconciler is told.
+        var inputs: [Reconciler.Input] = []
     }
 
     private func write(_ request: ControlRequest) async -> ControlResponse? {
@@ -107,16 +111,22 @@ extension LeaderTerm {
 
     // MARK: Planning
 
-    private func existing(_ name: AppName) throws -> Application {
+    func existing(_ name: AppName) throws -> Application {
         guard let application = applications[name] else { throw Problem.appNotFound(name) }
         return application
     }
 
-    func event(_ kind: EventKind, _ app: AppName?, _ message: String, _ request: ControlRequest) -> StateChange {
-        .recordEvent(
+    func event(
+        _ kind: EventKind, _ app: AppName?, _ message: String, _ request: ControlRequest,
+        _ details: [String: JSONValue] = [:]
+    ) -> StateChange {
+        var details = details
+        details["actor"] = .string(request.actor)
+        details["request"] = .string(request.idempotencyKey)
+        return .recordEvent(
             Event(
                 node: surroundings.me.id, time: surroundings.clock.wall(), app: app, kind: kind, message: message,
-                details: ["actor": .string(request.actor), "request": .string(request.idempotencyKey)]))
+                details: .object(details)))
     }
 
     private func plan(_ request: ControlRequest) async throws -> Plan {
@@ -137,6 +147,18 @@ extension LeaderTerm {
         case .retry(let name): return planRetry(try existing(name), request)
         case .setSecret(let sealed): return try await planSecret(sealed, request)
         case .removeSecret(let name, let force): return try planRemoval(of: name, force: force, request)
+        case .rollback(let name, let revision): return try await planRollback(try existing(name), to: revision, request)
+        case .pauseRollout(let name): return try planPause(try existing(name), true, request)
+        case .resumeRollout(let name): return try planPause(try existing(name), false, request)
+        case .abortRollout(let name): return try await planAbort(try existing(name), request)
+        case .cordonNode(let node):
+            return try planScheduling(NodeScheduling(node: node, isCordoned: true), request)
+        case .uncordonNode(let node): return try planScheduling(NodeScheduling(node: node), request)
+        case .drainNode(let node, let seconds):
+            return try planScheduling(
+                NodeScheduling(node: node, isCordoned: true, isDraining: true, drainSecondsLeft: Double(seconds)),
+                request)
+        case .rebalance(let maxMoves): return planRebalance(maxMoves, request)
         default: preconditionFailure("planned a read: \(request.operation)")  // `perform` sends reads elsewhere.
         }
     }
@@ -151,7 +173,10 @@ extension LeaderTerm {
         if let current = applications[spec.name] {
             application = current
             isNewRevision = AppSpec.needsNewRevision(from: current.spec, to: spec)
-            if isNewRevision { application.revision += 1 }
+            if isNewRevision {
+                application.revision += 1
+                application.equalRevisions = []
+            }
             application.spec = spec
             application.secrets = currentSecrets(of: spec, keeping: isNewRevision ? [] : current.secrets)
             application.document = flat
@@ -170,6 +195,8 @@ extension LeaderTerm {
                 "App \(spec.name) was \(known ? "updated" : "registered") (revision \(application.revision), image \(spec.image))",
                 request),
         ]
+        let rollout = isNewRevision ? applications[spec.name].flatMap { deployment(of: application, over: $0) } : nil
+        if let rollout { changes.insert(.saveRollout(rollout), at: 1) }
         if isNewRevision {
             changes.insert(
                 .saveRevision(
@@ -178,8 +205,7 @@ extension LeaderTerm {
         }
         return Plan(
             response: ControlResponse(body: Presentation.registered(spec.name, revision: application.revision)),
-            changes: changes,
-            application: application)
+            changes: changes, application: application, rollout: rollout)
     }
 
     /// By this node's configuration, so that a user hears of it at once. The agent that makes the container has the last
@@ -378,7 +404,10 @@ extension LeaderTerm {
         }
         isInDoubt = false
         for (name, summary) in plan.secrets { secrets[name] = summary }
-        if let application = plan.application { take(application, replacing: plan.scaled?.from) }
+        for input in plan.inputs { reconcile(input) }
+        if let application = plan.application {
+            take(application, replacing: plan.scaled?.from, rollout: plan.rollout)
+        }
         for application in plan.others { take(application, replacing: nil) }
         if let name = plan.deleted { drop(name) }
         if let name = plan.retried { retry(name) }
@@ -386,10 +415,12 @@ extension LeaderTerm {
     }
 
     /// Puts what is durable into effect.
-    /// - Parameter replicas: what it had before, where that counts as scaling.
-    func take(_ application: Application, replacing replicas: Int?) {
+    /// - Parameters:
+    ///   - replicas: what it had before, where that counts as scaling.
+    ///   - rollout: of its revision, where that is new.
+    func take(_ application: Application, replacing replicas: Int?, rollout: RolloutRecord? = nil) {
         applications[application.name] = application
-        reconcile(.applicationChanged(application))
+        reconcile(.applicationChanged(application, rollout: rollout))
         guard let replicas, replicas != application.replicas else { return }
         let second = surroundings.clock.wall().wholeSecond
         surroundings.scaling.with {
@@ -402,48 +433,6 @@ extension LeaderTerm {
         surroundings.scaling.with { $0.forget(name) }
         forgetMetrics(of: name)
         reconcile(.applicationDeleted(name))
-    }
-
-    /// A rollout missed its deadline: the app goes back to what served before, as a new revision of the same content.
-    func revert(_ name: AppName, to revision: Int) async {
-        await writeLock.withLock {
-            do {
-                try await settle()
-                guard var application = applications[name], application.revision != revision else { return }
-                guard
-                    let stored = try await surroundings.store.revisions(of: name).first(where: {
-                        $0.revision == revision
-                    })
-                else {
-                    logger.error("The revision to go back to is not stored", metadata: ["app": "\(name)"])
-                    return
-                }
-                let wall = surroundings.clock.wall()
-                var spec = stored.spec
-                spec.scaling = application.spec.scaling
-                application.spec = spec
-                application.document = stored.document
-                application.secrets = currentSecrets(of: spec, keeping: stored.secrets)
-                application.revision += 1
-                // It served before: its image was looked at then.
-                application.imageReview = ImageReview(
-                    revision: application.revision, verdict: .accepted, digest: stored.imageDigest)
-                application.updatedAt = wall
-                isInDoubt = true
-                try await surroundings.store.write(
-                    [
-                        .saveApplication(application),
-                        .saveRevision(
-                            name, revision: application.revision, document: stored.document, spec: spec,
-                            secrets: application.secrets, imageDigest: stored.imageDigest, at: wall),
-                    ], epoch: epoch, leader: surroundings.me.id, turn: nextTurn())
-                isInDoubt = false
-                applications[name] = application
-                reconcile(.applicationChanged(application))
-            } catch {
-                logger.error("The rollback could not be stored", metadata: ["app": "\(name)", "error": "\(error)"])
-            }
-        }
     }
 }
 

@@ -20,7 +20,7 @@ actor LeaderTerm {
         case status(InstanceStatus)
         case routingAcknowledged(NodeID, RoutingTable.Version)
         case samples([Sample])
-        case revert(AppName, toRevision: Int)
+        case revert(AppName, toRevision: Int, reason: String)
         case review(AppName)
         case tick
     }
@@ -65,6 +65,8 @@ actor LeaderTerm {
     var reconciler: Reconciler
     /// Latest usage per instance, for status pages.
     var usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:]
+    /// Every node this leader has heard or read of.
+    private(set) var nodeInfos: [NodeID: NodeInfo] = [:]
     /// Apps whose replica count changed while PostgreSQL was away.
     var unsaved: Set<AppName> = []
     /// The turn of the last write of desired state: in PostgreSQL a lower one comes too late. Under the write lock.
@@ -125,8 +127,8 @@ actor LeaderTerm {
                     do { try await Task.sleep(for: .milliseconds(10)) } catch { break }
                 }
                 if Task.isCancelled { break }
-                if case .revert(let app, let revision) = input {
-                    group.addTask { await self.revert(app, to: revision) }
+                if case .revert(let app, let revision, let reason) = input {
+                    group.addTask { await self.revert(app, to: revision, because: reason) }
                 } else if case .review(let app) = input {
                     group.addTask { await self.review(app) }
                 } else {
@@ -162,13 +164,16 @@ actor LeaderTerm {
                             past.app, from: past.fromReplicas, to: past.toReplicas, at: past.time.wholeSecond)
                     }
                 }
+                nodeInfos = Dictionary(nodes.map { ($0.info.id, $0.info) }, uniquingKeysWith: { first, _ in first })
                 isLoaded = true
                 logger.info(
                     "Desired state loaded",
                     metadata: ["apps": "\(stored.count)", "instances": "\(instances.count)", "nodes": "\(nodes.count)"])
                 perform(
                     reconciler.handle(
-                        .loaded(stored, instances: instances, knownNodes: nodes.map(\.info.id)),
+                        .loaded(
+                            stored, instances: instances, knownNodes: nodes.map(\.info.id), rollouts: state.rollouts,
+                            scheduling: nodes.map(\.scheduling)),
                         at: surroundings.clock.now(), wall: surroundings.clock.wall()))
                 handle(.peerConnected(surroundings.me))
                 for peer in surroundings.connectedPeers() { handle(.peerConnected(peer)) }
@@ -203,6 +208,7 @@ actor LeaderTerm {
         let wall = surroundings.clock.wall()
         switch input {
         case .peerConnected(let info):
+            nodeInfos[info.id] = info
             writer.saw(info, at: wall)
             perform(reconciler.handle(.nodeConnected(info.id), at: now, wall: wall))
         case .peerDisconnected(let node): perform(reconciler.handle(.nodeDisconnected(node), at: now, wall: wall))
@@ -229,15 +235,25 @@ actor LeaderTerm {
             }
         }
         perform(reconciler.handle(.inFlight(node: node, inFlight), at: now, wall: wall))
+        let watched = samples.filter { reconciler.watchesTraffic(of: $0.app) }.flatMap(\.instances)
+        guard !watched.isEmpty else { return }
+        perform(
+            reconciler.handle(
+                .traffic(
+                    watched.map {
+                        InstanceTraffic(
+                            instance: $0.instance, requests: $0.requests, errors: $0.errors,
+                            latency: $0.latency ?? LatencyHistogram())
+                    }), at: now, wall: wall))
     }
 
     /// Feeds a change of desired state that is already durable.
     func reconcile(_ input: Reconciler.Input) {
         var input = input
-        if case .applicationChanged(let application) = input {
+        if case .applicationChanged(let application, let rollout) = input {
             let application = reviewed(application)
             applications[application.name] = application
-            input = .applicationChanged(application)
+            input = .applicationChanged(application, rollout: rollout)
         }
         perform(reconciler.handle(input, at: surroundings.clock.now(), wall: surroundings.clock.wall()))
     }
@@ -256,8 +272,10 @@ actor LeaderTerm {
                 usage[instance] = nil
             case .record(let kind, let app, let message, let details):
                 surroundings.record(kind, app, message, details)
-            case .revert(let app, let revision):
-                submit(.revert(app, toRevision: revision))
+            case .revert(let app, let revision, let reason):
+                submit(.revert(app, toRevision: revision, reason: reason))
+            case .saveRollout(let record): writer.save(record)
+            case .nodeDrained(let node): writer.drained(node)
             }
         }
     }

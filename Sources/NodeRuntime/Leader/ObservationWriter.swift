@@ -10,7 +10,12 @@ final class ObservationWriter: Sendable {
         var instances: [InstanceID: InstanceStatus?] = [:]
         var nodes: [NodeID: (info: NodeInfo, seenAt: WallTime)] = [:]
         var metrics: [MetricRow] = []
-        var isEmpty: Bool { instances.isEmpty && nodes.isEmpty && metrics.isEmpty }
+        /// The newest state of each rollout, by app and revision.
+        var rollouts: [AppName: [Int: RolloutRecord]] = [:]
+        var drained: Set<NodeID> = []
+        var isEmpty: Bool {
+            instances.isEmpty && nodes.isEmpty && metrics.isEmpty && rollouts.isEmpty && drained.isEmpty
+        }
     }
     /// Ten minutes of 100 apps while PostgreSQL is away; older rows are dropped first.
     private static let mostMetricRows = 6_000
@@ -31,6 +36,12 @@ final class ObservationWriter: Sendable {
     func save(_ status: InstanceStatus) { pending.withLock { $0.instances[status.instance] = .some(status) } }
     func forget(_ instance: InstanceID) { pending.withLock { $0.instances[instance] = .some(nil) } }
     func saw(_ info: NodeInfo, at wall: WallTime) { pending.withLock { $0.nodes[info.id] = (info, wall) } }
+    func save(_ record: RolloutRecord) {
+        pending.withLock { $0.rollouts[record.app, default: [:]][record.revision] = record }
+    }
+    func drained(_ node: NodeID) { pending.withLock { _ = $0.drained.insert(node) } }
+    /// Somebody has set something else since: nothing older may be written after it.
+    func forgetDrained(_ node: NodeID) { pending.withLock { _ = $0.drained.remove(node) } }
     func add(_ rows: [MetricRow]) {
         pending.withLock {
             $0.metrics += rows
@@ -66,6 +77,10 @@ final class ObservationWriter: Sendable {
         for (_, seen) in batch.nodes.sorted(by: { $0.key < $1.key }) {
             changes.append(.saveNode(seen.info, seenAt: seen.seenAt))
         }
+        for (_, records) in batch.rollouts.sorted(by: { $0.key < $1.key }) {
+            changes += records.sorted { $0.key < $1.key }.map { .saveRollout($0.value) }
+        }
+        changes += batch.drained.sorted().map { .endNodeDrain($0) }
         if !batch.metrics.isEmpty { changes.append(.appendMetrics(batch.metrics)) }
         return changes
     }
@@ -76,6 +91,10 @@ final class ObservationWriter: Sendable {
             pending.instances.merge(batch.instances) { newer, _ in newer }
             pending.nodes.merge(batch.nodes) { newer, _ in newer }
             pending.metrics.insert(contentsOf: batch.metrics, at: 0)
+            pending.drained.formUnion(batch.drained)
+            for (app, records) in batch.rollouts {
+                pending.rollouts[app, default: [:]].merge(records) { newer, _ in newer }
+            }
         }
     }
 }

@@ -72,6 +72,23 @@ local function add(offset, amount)
     end
 end
 
+-- Targets of one weight make a group, which has its share of the requests whatever they have in flight.
+local function by_weight(app)
+    local groups, found = {}, {}
+    for i = 1, app.n do
+        local weight = app.weight[i]
+        local group = found[weight]
+        if not group then
+            group = { total = 0, share = 0, turn = 0 }
+            found[weight] = group
+            groups[#groups + 1] = group
+        end
+        group[#group + 1] = i
+        group.total = group.total + weight
+    end
+    return groups
+end
+
 -- What this worker knows of an app, as new as the last PUT.
 local function current(name)
     local app = apps[name]
@@ -89,16 +106,16 @@ local function current(name)
     end
     app.index, app.version, app.method, app.n = loaded.index, loaded.version, loaded.method, #loaded.targets
     app.offset = region.app_offset(loaded.index)
-    app.place, app.host, app.port, app.weight, app.seed, app.share = {}, {}, {}, {}, {}, {}
+    app.place, app.host, app.port, app.weight, app.seed = {}, {}, {}, {}, {}
     app.uniform, app.total = true, 0
     for i, target in ipairs(loaded.targets) do
         app.place[i] = region.instance_offset(target.index)
         app.host[i], app.port[i], app.weight[i] = target.host, target.port, target.weight
         app.seed[i] = ngx.crc32_long(target.id)
-        app.share[i] = 0
         app.total = app.total + target.weight
         app.uniform = app.uniform and target.weight == loaded.targets[1].weight
     end
+    app.groups = not app.uniform and by_weight(app) or nil
     return app
 end
 
@@ -135,9 +152,31 @@ local function usable(record, place, level, time)
     return level == 2 or not slot or cells[slot + place + 4] <= time
 end
 
--- Fewest requests in flight per weight; those that tie take turns by weight (the smooth rotation nginx uses too).
+-- Of a group, the one with the fewest requests in flight; those that tie take turns.
+local function least_of(app, group, record, level, time)
+    local best, lowest
+    local at = group.turn % #group
+    group.turn = at + 1
+    for _ = 1, #group do
+        at = at + 1
+        if at > #group then
+            at = 1
+        end
+        local place = app.place[group[at]]
+        if usable(record, place, level, time) then
+            local load = in_flight(place)
+            if not lowest or load < lowest then
+                best, lowest = group[at], load
+            end
+        end
+    end
+    return best
+end
+
+-- Fewest requests in flight. Where weights differ, groups of one weight take turns by their share first (the smooth
+-- rotation nginx uses): fewest in flight per weight would give a canary far more than its share of a light load.
 local function least(app, record, level, time)
-    local n, place, weight = app.n, app.place, app.weight
+    local n, place = app.n, app.place
     local best, lowest
     if app.uniform then
         local at = app.turn % n
@@ -159,30 +198,21 @@ local function least(app, record, level, time)
         end
         return best
     end
-    local loads = {}
-    for i = 1, n do
-        if usable(record, place[i], level, time) then
-            local load = in_flight(place[i]) / weight[i]
-            loads[i] = load
-            if not lowest or load < lowest then
-                lowest = load
+    local total, found, chosen = 0, nil, nil
+    for _, group in ipairs(app.groups) do
+        local candidate = least_of(app, group, record, level, time)
+        if candidate then
+            group.share = group.share + group.total
+            total = total + group.total
+            if not chosen or group.share > chosen.share then
+                found, chosen = candidate, group
             end
         end
     end
-    local share, total = app.share, 0
-    for i = 1, n do
-        if loads[i] == lowest and lowest then
-            share[i] = share[i] + weight[i]
-            total = total + weight[i]
-            if not best or share[i] > share[best] then
-                best = i
-            end
-        end
+    if chosen then
+        chosen.share = chosen.share - total
     end
-    if best then
-        share[best] = share[best] - total
-    end
-    return best
+    return found
 end
 
 -- Robert Jenkins' mix of a 32-bit integer: adds and shifts only, so doubles stay exact.
@@ -323,6 +353,13 @@ function M.log(name)
         microseconds = now() - record.started
         if record.place then
             finish(record.place, status >= 500, (status == 502 or status == 504) and no_answer())
+            local app = apps[name]
+            if slot and app and app.groups and status ~= 101 then
+                local at = slot + record.place
+                local bucket = at + region.COARSE + floor(region.bucket(microseconds) / 16)
+                cells[at + 5] = cells[at + 5] + 1
+                cells[bucket] = cells[bucket] + 1
+            end
         end
         if offset then
             add(offset, -1)

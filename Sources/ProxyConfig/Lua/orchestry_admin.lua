@@ -42,17 +42,48 @@ local function histogram(offset, parts)
     parts[#parts + 1] = "\n"
 end
 
-local function instance(id, index, parts)
+local function timed(index, parts)
+    local cells, counts, offset = region.cells, {}, region.instance_offset(index)
+    for slot = 0, cells[1] - 1 do
+        local at = region.slot(slot) + offset
+        if cells[at + 5] > 0 then
+            for bucket = 0, region.COARSE_BUCKETS - 1 do
+                counts[bucket] = (counts[bucket] or 0) + cells[at + region.COARSE + bucket]
+            end
+        end
+    end
+    parts[#parts + 1] = " l"
+    for bucket = 0, region.COARSE_BUCKETS - 1 do
+        if (counts[bucket] or 0) > 0 then
+            parts[#parts + 1] = " " .. bucket * 16 + 8 .. ":" .. number(counts[bucket])
+        end
+    end
+end
+
+local function weighted(targets)
+    for i = 2, #targets do
+        if targets[i].weight ~= targets[1].weight then
+            return true
+        end
+    end
+    return false
+end
+
+local function instance(id, index, parts, with_times)
     local offset = region.instance_offset(index)
     parts[#parts + 1] = "i " .. id .. " " .. number(region.sum(offset)) .. " " .. number(region.sum(offset + 1))
-        .. " " .. number(region.sum(offset + 2, true)) .. "\n"
+        .. " " .. number(region.sum(offset + 2, true))
+    if with_times then
+        timed(index, parts)
+    end
+    parts[#parts + 1] = "\n"
 end
 
 -- GET /counters, all cumulative since the start id appeared but the two "in flight":
 --   counters 1 <start id>
 --   a <app> <in flight> <microseconds> <1xx> <2xx> <3xx> <4xx> <5xx>
 --   h <bucket>:<count> ...
---   i <instance> <requests> <errors> <in flight>
+--   i <instance> <requests> <errors> <in flight> [l <bucket>:<count> ...]
 --   end
 function M.counters()
     local parts = { "counters 1 " .. dict:get(region.prefix .. "start") .. "\n" }
@@ -70,8 +101,9 @@ function M.counters()
         parts[#parts + 1] = "\n"
         histogram(offset, parts)
         local app = membership.load(name)
+        local with_times = app and weighted(app.targets)
         for _, target in ipairs(app and app.targets or {}) do
-            instance(target.id, target.index, parts)
+            instance(target.id, target.index, parts, with_times)
         end
         for _, old in ipairs(app and app.retired or {}) do
             instance(old.id, old.index, parts)

@@ -10,7 +10,8 @@
 --   slots        [0] pid of the owner, 0 if none; [1] times claimed; then apps, then instances
 --     app        [0] in flight, [1] microseconds, [2..6] status 1xx..5xx, [8..34] requests per bucket group,
 --                [40..1767] histogram buckets
---     instance   [0] requests, [1] errors, [2] in flight, [3] failures in a row, [4] set aside until
+--     instance   [0] requests, [1] errors, [2] in flight, [3] failures in a row, [4] set aside until,
+--                [5] requests timed, [8..115] their coarse histogram: 16 buckets of the app's to one
 local ffi = require "ffi"
 
 pcall(ffi.cdef, "void *mmap(void *, size_t, int, int, int, long);")
@@ -20,10 +21,12 @@ pcall(ffi.cdef, "typedef struct { long sec; long nsec; } orchestry_time; int clo
 local C = ffi.C
 local dict = ngx.shared.orchestry
 
-local HEADER, SLOT_HEADER, APP, BUCKETS, INSTANCE = 16, 8, 1768, 40, 8
+local HEADER, SLOT_HEADER, APP, BUCKETS, INSTANCE = 16, 8, 1768, 40, 116
 local GROUPS = 27
+local COARSE, COARSE_BUCKETS = 8, 108
 
-local M = { APP = APP, BUCKETS = BUCKETS, GROUPS = GROUPS, INSTANCE = INSTANCE, HEADER = HEADER }
+local M = { APP = APP, BUCKETS = BUCKETS, GROUPS = GROUPS, INSTANCE = INSTANCE, HEADER = HEADER,
+    COARSE = COARSE, COARSE_BUCKETS = COARSE_BUCKETS }
 
 local time = ffi.new("orchestry_time[1]")
 
@@ -41,7 +44,7 @@ function M.open(apps, instances, slots)
     M.slot_cells = SLOT_HEADER + apps * APP + instances * INSTANCE
     M.first = HEADER + apps
     -- Keys of one layout never meet those of another: old workers keep reading their own.
-    M.prefix = "1:" .. apps .. ":" .. instances .. ":" .. slots .. ":"
+    M.prefix = "2:" .. apps .. ":" .. instances .. ":" .. slots .. ":"
     local address = dict:get(M.prefix .. "region")
     local fresh = address == nil
     if fresh then
@@ -146,7 +149,9 @@ function M.clear_instance(instance)
     local cells = M.cells
     for number = 0, cells[1] - 1 do
         local at = M.slot(number) + M.instance_offset(instance)
-        for cell = 0, INSTANCE - 1 do
+        -- Pages that were never touched stay untouched.
+        local last = cells[at + 5] > 0 and INSTANCE - 1 or COARSE - 1
+        for cell = 0, last do
             cells[at + cell] = 0
         end
     end

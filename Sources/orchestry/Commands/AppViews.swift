@@ -43,6 +43,7 @@ struct Status: AsyncParsableCommand {
             ("Ready", "\(Output.cell(answer["ready_replicas"])) of \(Output.cell(wanted)) wanted"),
             ("Mode", Output.cell(answer["mode"])), ("Revision", Output.cell(answer["revision"])),
         ]
+        if let rollout = answer["rollout"], rollout != .null { facts.append(("Rollout", RolloutText.line(rollout))) }
         if let explanation = answer["explanation"]?.stringValue { facts.append(("Note", explanation)) }
         var text = Output.facts(facts)
         let instances = answer["instances"]?.arrayValue ?? []

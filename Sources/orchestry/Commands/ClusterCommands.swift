@@ -3,8 +3,8 @@ import OrchestryModel
 
 struct Cluster: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the cluster, or change its leader.",
-        subcommands: [ClusterStatus.self, ClusterLeader.self, ClusterHealth.self, StepDown.self],
+        abstract: "Show the cluster, change its leader, or spread its instances evenly.",
+        subcommands: [ClusterStatus.self, ClusterLeader.self, ClusterHealth.self, StepDown.self, Rebalance.self],
         defaultSubcommand: ClusterStatus.self)
 }
 

@@ -105,6 +105,7 @@ func reason(_ status: Int) -> String {
     case 411: "Length Required"
     case 413: "Content Too Large"
     case 431: "Request Header Fields Too Large"
+    case 500: "Internal Server Error"
     case 503: "Service Unavailable"
     default: "Unknown"
     }
@@ -246,6 +247,9 @@ final class Server {
     private var requests = 0
     private var failing = false
     private var draining = false
+    /// So many of a hundred requests (health checks aside) get a 500, evenly spread.
+    private let errorPercent = getenv("ERROR_PERCENT").flatMap { Int(String(cString: $0)) } ?? 0
+    private var errorsDue = 0
     private var eaten: [UnsafeMutableRawPointer] = []
     private let host: String
     private let version = getenv("VERSION").map { String(cString: $0) } ?? "dev"
@@ -450,6 +454,13 @@ final class Server {
     }
 
     private func route(_ request: Request, _ connection: Connection, id: UInt64) {
+        if request.path != "/health", errorPercent > 0 {
+            errorsDue += errorPercent
+            if errorsDue >= 100 {
+                errorsDue -= 100
+                return respond(connection, id: id, status: 500, text: "this is one of ERROR_PERCENT\n")
+            }
+        }
         switch request.path {
         case "/":
             respond(connection, id: id, status: 200, type: "application/json", text: description + "\n")
@@ -590,6 +601,11 @@ final class Server {
 @main
 enum Main {
     static func main() {
+        let arguments = CommandLine.arguments.dropFirst()
+        if arguments.first == "exit" {
+            print(arguments.dropFirst(2).joined(separator: " "))
+            exit(arguments.dropFirst().first.flatMap { Int32($0) } ?? 0)
+        }
         let port = getenv("PORT").flatMap { UInt16(String(cString: $0)) } ?? 9010
         exit(Server(port: port).run())
     }
