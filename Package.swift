@@ -122,7 +122,7 @@ let package = Package(
             "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, logging]),
         shell("HealthProbes", ["OrchestryModel", nioCore, nioPosix, logging]),
         shell(
-            "ProxyControl", ["OrchestryModel", "ProxyConfig", logging]),
+            "ProxyControl", ["OrchestryModel", "ProxyConfig", "Certificates", logging]),
         shell(
             "RestFacade",
             ["OrchestryModel", hummingbird, httpTypes, nioCore, logging],
@@ -185,7 +185,7 @@ let package = Package(
             ["HealthProbes", "OrchestryModel", nioCore, nioPosix, logging]),
         tests(
             "ProxyControlTests",
-            ["ProxyControl", "ProxyConfig", "OrchestryModel", logging]),
+            ["ProxyControl", "ProxyConfig", "OrchestryModel", "Certificates", logging]),
         tests(
             "RestFacadeTests",
             ["RestFacade", "OrchestryModel", hummingbird, hummingbirdTesting, httpTypes, nioCore, nioPosix, logging]),

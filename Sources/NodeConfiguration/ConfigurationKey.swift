@@ -120,6 +120,22 @@ extension ConfigurationKey {
         .init("proxy.port", .integer, default: "8080", "Port nginx listens on for the apps."),
         .init("proxy.mode", .string, default: "auto", "`lua`, `plain`, or `auto`: Lua where the module is there."),
         .init("proxy.workers", .integer, default: "1", "nginx worker processes, 1…64."),
+        .init(
+            "proxy.https_port", .integer, default: "0",
+            "Port nginx serves apps with a certificate on, over TLS; 0: none."),
+        .init(
+            "proxy.trusted_proxies", .list, default: "",
+            "Load balancers before nginx, as addresses or networks (CIDR): their `X-Forwarded-*` is believed, nobody else's."
+        ),
+        .init(
+            "proxy.shutdown_timeout", .duration, default: "1h",
+            "How long connections (websockets, downloads) may outlive a change of nginx's configuration."),
+        .init(
+            "proxy.api_host", .string, default: "",
+            "Host name under which nginx leads to the REST facades of the cluster; empty: none."),
+        .init(
+            "proxy.api_port", .integer, default: "0",
+            "Port of nginx that leads to the REST facades of the cluster; 0: none."),
         .init("log.level", .string, default: "info", "trace, debug, info, notice, warning, error or critical."),
         .init("log.format", .string, default: "json", "`json` or `text`."),
     ]

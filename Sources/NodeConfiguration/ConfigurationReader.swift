@@ -7,7 +7,7 @@ struct ConfigurationReader {
 
     func text(_ name: String) -> String { layers.entries[name]?.text ?? "" }
 
-    private func origin(_ name: String) -> String {
+    func origin(_ name: String) -> String {
         guard let entry = layers.entries[name] else { return name }
         return "\(name) (\(entry.source))"
     }

@@ -59,6 +59,14 @@ package struct NodeConfiguration: Sendable {
     package var proxyPort: Int
     package var proxyMode: ProxyMode
     package var proxyWorkers: Int
+    /// nil: no TLS on a port that apps share.
+    package var proxyHTTPSPort: Int?
+    package var proxyTrusted: [AddressRange]
+    package var proxyShutdownTimeout: Duration
+    /// nil: no host name leads to the REST facade.
+    package var proxyAPIHost: String?
+    /// nil: no port of nginx leads to the REST facade.
+    package var proxyAPIPort: Int?
     package var logLevel: String
     package var logFormat: String
 
@@ -85,8 +93,7 @@ package struct NodeConfiguration: Sendable {
         apiPort = reader.integer("api.port", in: 1...65_535)
         let url = reader.text("api.url")
         // Whoever reaches the facade can run containers: leaving loopback must be somebody's decision.
-        let staysOnLoopback = apiHost == "localhost" || apiHost == "::1" || apiHost.hasPrefix("127.")
-        if !staysOnLoopback && !reader.flag("api.allow_unauthenticated") {
+        if !ConfigurationReader.isLoopback(apiHost) && !reader.flag("api.allow_unauthenticated") {
             reader.problems.append(
                 "api.host must be a loopback address, got '\(apiHost)': the API does not authenticate. Put something that "
                     + "does in front of it, or set api.allow_unauthenticated to true if its network is trusted")
@@ -134,6 +141,15 @@ package struct NodeConfiguration: Sendable {
         proxyPort = reader.integer("proxy.port", in: 1...65_535)
         proxyMode = ProxyMode(rawValue: reader.choice("proxy.mode", ["auto", "lua", "plain"])) ?? .auto
         proxyWorkers = reader.integer("proxy.workers", in: 1...64)
+        proxyHTTPSPort = reader.optionalPort("proxy.https_port")
+        proxyTrusted = reader.ranges("proxy.trusted_proxies")
+        proxyShutdownTimeout = reader.duration("proxy.shutdown_timeout", in: .seconds(1) ... .seconds(86_400))
+        proxyAPIHost = reader.optionalHost("proxy.api_host")
+        proxyAPIPort = reader.optionalPort("proxy.api_port")
+        reader.refuseOpenFacade(proxyHost: proxyHost, isOffered: proxyAPIHost != nil || proxyAPIPort != nil)
+        reader.refuseEqualPorts([
+            ("proxy.port", proxyPort), ("proxy.https_port", proxyHTTPSPort), ("proxy.api_port", proxyAPIPort),
+        ])
         logLevel = reader.choice(
             "log.level", ["trace", "debug", "info", "notice", "warning", "error", "critical"])
         logFormat = reader.choice("log.format", ["json", "text"])

@@ -5,8 +5,14 @@ extension DocumentReader {
         guard
             let routing = object(
                 spec["routing"], at: "spec.routing",
-                keys: ["hosts", "pathPrefix", "method", "listenPort", "maxBodyBytes", "readTimeoutSeconds"],
-                hints: ["host": "did you mean hosts, a list?", "path": "did you mean pathPrefix?"])
+                keys: [
+                    "hosts", "pathPrefix", "method", "listenPort", "maxBodyBytes", "readTimeoutSeconds", "tls", "allow",
+                    "deny", "maintenance",
+                ],
+                hints: [
+                    "host": "did you mean hosts, a list?", "path": "did you mean pathPrefix?",
+                    "ssl": "did you mean tls?", "https": "did you mean tls?",
+                ])
         else { return result }
         if kind == .worker { report("spec.routing", "is not for a worker, to which nothing is routed") }
         if let elements = list(routing, "hosts", atMost: 32, of: "host names") {
@@ -35,6 +41,10 @@ extension DocumentReader {
             }
         }
         result.readTimeoutSeconds = integer(routing, "readTimeoutSeconds", 1...3_600) ?? result.readTimeoutSeconds
+        result.tls = tls(routing)
+        result.allow = addressRanges(routing, "allow")
+        result.deny = addressRanges(routing, "deny")
+        result.maintenance = maintenance(routing)
         return result
     }
 

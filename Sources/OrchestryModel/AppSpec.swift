@@ -160,9 +160,18 @@ extension AppSpec {
         public var maxBodyBytes: Int64
         /// How long the proxy waits for the app between two reads, 1…3,600 s. Default 60.
         public var readTimeoutSeconds: Int
+        /// nil: plain HTTP only.
+        public var tls: TLS?
+        /// Clients that may reach the app, all others get 403; nil: everybody. Never empty.
+        public var allow: [AddressRange]?
+        /// Clients that get 403 although `allow` may name them; nil: nobody. Never empty.
+        public var deny: [AddressRange]?
+        /// nil: the app is served.
+        public var maintenance: Maintenance?
         public init(
             hosts: [String], pathPrefix: String = "/", method: Method = .leastConnections, listenPort: Int? = nil,
-            maxBodyBytes: Int64 = 10 << 20, readTimeoutSeconds: Int = 60
+            maxBodyBytes: Int64 = 10 << 20, readTimeoutSeconds: Int = 60, tls: TLS? = nil,
+            allow: [AddressRange]? = nil, deny: [AddressRange]? = nil, maintenance: Maintenance? = nil
         ) {
             self.hosts = hosts
             self.pathPrefix = pathPrefix
@@ -170,6 +179,10 @@ extension AppSpec {
             self.listenPort = listenPort
             self.maxBodyBytes = maxBodyBytes
             self.readTimeoutSeconds = readTimeoutSeconds
+            self.tls = tls
+            self.allow = allow
+            self.deny = deny
+            self.maintenance = maintenance
         }
     }
 

@@ -32,10 +32,13 @@ public struct RoutingTable: Hashable, Sendable, Codable {
         public var routing: AppSpec.Routing
         /// Sorted by instance; empty: the proxy answers 503 for this app.
         public var targets: [Target]
-        public init(app: AppName, routing: AppSpec.Routing, targets: [Target]) {
+        /// What `routing.tls` names, as far as it is set: sorted by name, sealed until the proxy's node opens it.
+        public var secrets: [SealedSecret]
+        public init(app: AppName, routing: AppSpec.Routing, targets: [Target], secrets: [SealedSecret] = []) {
             self.app = app
             self.routing = routing
             self.targets = targets
+            self.secrets = secrets
         }
     }
 

@@ -78,6 +78,14 @@ extension AppSpec {
         ).sorted()
     }
 
+    /// Secrets that only the proxy needs: a change of one is a change of routing. Sorted, each once.
+    public var routingSecrets: [SecretName] {
+        Set([routing.tls?.certificateSecret, routing.tls?.keySecret].compactMap(\.self)).sorted()
+    }
+
+    /// Every secret the spec names. Sorted, each once.
+    public var allSecretNames: [SecretName] { Set(secretNames).union(routingSecrets).sorted() }
+
     /// Every secret the app can't be started without. Sorted, each once.
     public var secretNames: [SecretName] {
         (Set(environmentSecrets).union([imagePullSecret].compactMap(\.self))).sorted()

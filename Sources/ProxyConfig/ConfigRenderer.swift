@@ -10,7 +10,7 @@ package struct RenderedConfig: Hashable, Sendable {
 /// Renders the whole configuration of one node's nginx. Equal input gives equal bytes.
 /// In `.lua` mode endpoints, weights and balancing methods are not part of it.
 package struct ConfigRenderer: Sendable {
-    private let layout: ProxyLayout
+    let layout: ProxyLayout
     private let capacity: ProxyCapacity
 
     package init(layout: ProxyLayout, capacity: ProxyCapacity = ProxyCapacity()) {
@@ -26,18 +26,36 @@ package struct ConfigRenderer: Sendable {
         let mark = "\u{1}"
         body.block("http") { http in
             base(&http)
+            forwarding(&http)
             proxyDefaults(&http)
+            if layout.httpsPort != nil || structure.servers.contains(where: { $0.certificate != nil }) { tls(&http) }
             if layout.mode == .lua { lua(&http) }
             for include in layout.includes { http.line("include \(ConfigText.quoted(include));") }
             for route in structure.routes { upstream(route, &http) }
             admin(mark, &http)
             defaultServer(&http)
+            if let api = layout.api { facade(api, &http) }
             let routes = Dictionary(uniqueKeysWithValues: structure.routes.map { ($0.app, $0) })
             for server in structure.servers { self.server(server, routes, &http) }
         }
         let generation = fingerprint([body.text.utf8])
         let parts = body.text.split(separator: mark, omittingEmptySubsequences: false)
         return RenderedConfig(text: parts.joined(separator: generation), generation: generation)
+    }
+
+    /// A configuration that does nothing but read a file with a certificate and its key, for nginx to test.
+    package func certificateTest(_ path: String) -> String {
+        var text = ConfigText()
+        main(&text)
+        text.block("events") { $0.line("worker_connections 16;") }
+        text.block("http") { http in
+            base(&http)
+            http.block("server") {
+                $0.line("listen \(address(layout.listenPort)) ssl;", "ssl_certificate \(ConfigText.quoted(path));")
+                $0.line("ssl_certificate_key \(ConfigText.quoted(path));")
+            }
+        }
+        return text.text
     }
 
     private func main(_ text: inout ConfigText) {
@@ -71,9 +89,6 @@ package struct ConfigRenderer: Sendable {
         } else {
             http.line("access_log off;")
         }
-        guard !layout.trustedProxies.isEmpty else { return }
-        for proxy in layout.trustedProxies { http.line("set_real_ip_from \(proxy);") }
-        http.line("real_ip_header X-Forwarded-For;", "real_ip_recursive on;")
     }
 
     private func proxyDefaults(_ http: inout ConfigText) {
@@ -88,13 +103,11 @@ package struct ConfigRenderer: Sendable {
             $0.line("\"~^[A-Za-z0-9._-]{1,128}$\" $http_x_request_id;", "default $request_id;")
         }
         http.line(
-            "proxy_http_version 1.1;", "proxy_set_header Host $http_host;",
-            "proxy_set_header Upgrade $orchestry_upgrade;", "proxy_set_header Connection $orchestry_connection;",
-            "proxy_set_header X-Real-IP $remote_addr;",
-            "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
-            "proxy_set_header X-Forwarded-Proto $scheme;", "proxy_set_header X-Forwarded-Host $http_host;",
-            "proxy_set_header X-Forwarded-Port $server_port;",
-            "proxy_set_header X-Request-Id $orchestry_request_id;", "proxy_hide_header X-Request-Id;",
+            "proxy_http_version 1.1;", "proxy_set_header Upgrade $orchestry_upgrade;",
+            "proxy_set_header Connection $orchestry_connection;")
+        requestHeaders(&http)
+        http.line(
+            "proxy_hide_header X-Request-Id;",
             // A header of an app must not send nginx looking for other locations.
             "proxy_ignore_headers X-Accel-Redirect;",
             "proxy_connect_timeout \(layout.connectTimeoutSeconds)s;", "proxy_send_timeout 60s;",
@@ -106,18 +119,20 @@ package struct ConfigRenderer: Sendable {
 
     private func lua(_ http: inout ConfigText) {
         // Workers of several generations live side by side while long requests of the older ones end.
-        let slots = min(max(32, layout.workerProcesses * 8), 512)
+        let slots = min(max(64, layout.workerProcesses * 8), 512)
         let path = [layout.luaFolder + "/?.lua", layout.luaPackagePath].filter { !$0.isEmpty }.joined(separator: ";")
         http.line(
             "# Lua code \(LuaSources.version)", "lua_package_path \(ConfigText.quoted(path));",
             "lua_shared_dict orchestry 32m;")
         http.block("init_by_lua_block") {
             $0.line("orchestry = require \"orchestry\"", "orchestry_admin = require \"orchestry_admin\"")
+            if layout.api != nil { $0.line("orchestry_api = require \"orchestry_api\"") }
             $0.line("orchestry.init {")
             $0.line("    apps = \(capacity.apps), instances = \(capacity.instances), slots = \(slots),")
             $0.line("    tries = \(layout.tries), aside = \(layout.asideSeconds),")
             $0.line("    membership = \(ConfigText.quoted(layout.membershipPath)),")
             $0.line("}")
+            if layout.api != nil { $0.line("orchestry_api.init(\(ConfigText.quoted(layout.facadesPath)))") }
         }
         http.line("init_worker_by_lua_block { orchestry.start() }", "exit_worker_by_lua_block { orchestry.stop() }")
     }
@@ -135,9 +150,16 @@ package struct ConfigRenderer: Sendable {
                 case .random: block.line("random two least_conn;")
                 }
                 block.line("zone app_\(route.app) 256k;")
+                // An instance that fails is left alone for 2 s, but never all of them: once more as a last resort where
+                // the method allows it, and not at all where it does not.
+                let canBeAside = route.routing.method == .leastConnections && route.targets.count > 1
                 for target in route.targets {
                     let weight = min(max(target.weight, 1), 100)
-                    block.line("server \(target.endpoint) weight=\(weight) max_fails=1 fail_timeout=2s;")
+                    let limits = canBeAside ? "max_fails=1 fail_timeout=2s" : "max_fails=0"
+                    block.line("server \(target.endpoint) weight=\(weight) \(limits);")
+                }
+                for target in route.targets where canBeAside {
+                    block.line("server \(target.endpoint) max_fails=0 backup;")
                 }
             }
             block.line(
@@ -160,74 +182,9 @@ package struct ConfigRenderer: Sendable {
                     "client_max_body_size 64m;", "client_body_buffer_size 1m;",
                     "content_by_lua_block { orchestry_admin.membership() }")
             }
-        }
-    }
-
-    private func listen(_ port: Int) -> String {
-        let host = layout.listenHost
-        return host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
-    }
-
-    private func defaultServer(_ http: inout ConfigText) {
-        http.block("server") { server in
-            server.line(
-                "listen \(listen(layout.listenPort)) default_server backlog=4096"
-                    + (layout.listenHost == "::" ? " ipv6only=off;" : ";"))
-            server.line("server_name _;")
-            server.block("location /") { notFound(&$0) }
-        }
-    }
-
-    private func notFound(_ location: inout ConfigText) {
-        location.line(
-            "default_type application/problem+json;",
-            "return 404 '{\"status\":404,\"title\":\"\(ConfigText.json(layout.notFoundTitle))\"}\\n';")
-    }
-
-    private func server(
-        _ server: ProxyStructure.Server, _ routes: [AppName: RoutingTable.Route], _ http: inout ConfigText
-    ) {
-        http.block("server") { block in
-            let port = server.port ?? layout.listenPort
-            let own = server.port != nil
-            let both = own && layout.listenHost == "::" ? " ipv6only=off" : ""
-            block.line("listen \(listen(port))\(own ? " default_server" : "")\(both);")
-            block.line("server_name \(own ? "_" : server.hosts.joined(separator: " "));")
-            block.line("add_header X-Request-Id $orchestry_request_id always;")
-            if layout.mode == .lua {
-                block.line("error_page 502 504 @orchestry_problem;")
-                block.block("location @orchestry_problem") {
-                    $0.line("content_by_lua_block { orchestry.problem() }", "log_by_lua_block { orchestry.log() }")
-                }
-            }
-            for location in server.locations {
-                guard let route = routes[location.app] else { continue }
-                if location.prefix == "/" {
-                    block.block("location /") { app(route, &$0) }
-                } else {
-                    // Two, so that `/shop` leads to the app and `/shopping` does not.
-                    block.block("location = \(location.prefix)") { app(route, &$0) }
-                    block.block("location \(location.prefix)/") { app(route, &$0) }
-                }
-            }
-            if !server.locations.contains(where: { $0.prefix == "/" }) {
-                block.block("location /") { notFound(&$0) }
+            if layout.api != nil {
+                server.block("location = /facades") { $0.line("content_by_lua_block { orchestry_admin.facades() }") }
             }
         }
-    }
-
-    private func app(_ route: RoutingTable.Route, _ location: inout ConfigText) {
-        if layout.mode == .plain && route.targets.isEmpty {
-            location.line(
-                "default_type application/problem+json;", "add_header Retry-After 1 always;",
-                "add_header X-Request-Id $orchestry_request_id always;",
-                "return 503 '{\"status\":503,\"title\":\"No instance of the app is ready\"}\\n';")
-            return
-        }
-        let seconds = min(max(route.routing.readTimeoutSeconds, 1), 3600)
-        location.line(
-            "client_max_body_size \(max(0, route.routing.maxBodyBytes));", "proxy_read_timeout \(seconds)s;",
-            "proxy_pass http://app_\(route.app);")
-        if layout.mode == .lua { location.line("log_by_lua_block { orchestry.log(\"\(route.app)\") }") }
     }
 }

@@ -47,3 +47,6 @@ func fingerprint(_ parts: some Sequence<some Sequence<UInt8>>) -> String {
     let digits = String(hash, radix: 16)
     return String(repeating: "0", count: 16 - digits.count) + digits
 }
+
+/// Tells the certificates of an app apart, as part of a configuration.
+package func certificateFingerprint(_ pem: String) -> String { fingerprint([pem.utf8]) }

@@ -7,7 +7,7 @@ package enum MembershipText {
     package static func render(_ routes: [RoutingTable.Route], version: RoutingTable.Version) -> String {
         var text = "orchestry-membership 1 \(version)\n"
         for route in routes {
-            text += "app \(route.app) \(route.routing.method.rawValue)\n"
+            text += "app \(route.app) \(method(of: route.routing))\n"
             for target in route.targets {
                 let host = target.endpoint.host
                 let address = host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]" : host
@@ -15,6 +15,21 @@ package enum MembershipText {
             }
         }
         return text + "end\n"
+    }
+
+    /// The balancing method, or `maintenance:<seconds>:<message>` with the message percent-encoded: it takes effect as
+    /// endpoints do, without a reload.
+    private static func method(of routing: AppSpec.Routing) -> String {
+        guard let maintenance = routing.maintenance else { return routing.method.rawValue }
+        return "maintenance:\(maintenance.retryAfterSeconds):\(percentEncoded(maintenance.message ?? ""))"
+    }
+
+    private static func percentEncoded(_ text: String) -> String {
+        text.utf8.map { byte in
+            let plain = (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+            if plain { return String(UnicodeScalar(byte)) }
+            return (byte < 16 ? "%0" : "%") + String(byte, radix: 16)
+        }.joined()
     }
 }
 

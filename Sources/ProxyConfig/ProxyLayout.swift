@@ -12,12 +12,38 @@ package enum ProxyMode: String, Hashable, Sendable, Codable {
 package struct ProxyLayout: Hashable, Sendable {
     package enum LogLevel: String, Hashable, Sendable, Codable { case warn, error, crit }
 
+    /// How the REST facades of the cluster are reached through this nginx.
+    package struct API: Hashable, Sendable {
+        /// Host name on the proxy's own port that leads to them; nil: none.
+        package var host: String?
+        /// A port that serves nothing else, 1…65535; nil: none.
+        package var port: Int?
+        /// This node's own facade, an IP literal: the one that is known before any other, and in plain mode the only one.
+        package var ownHost: String
+        package var ownPort: Int
+        /// Largest request body, bytes.
+        package var maxBodyBytes: Int
+        package init(
+            host: String? = nil, port: Int? = nil, ownHost: String, ownPort: Int, maxBodyBytes: Int = 1 << 20
+        ) {
+            self.host = host
+            self.port = port
+            self.ownHost = ownHost
+            self.ownPort = ownPort
+            self.maxBodyBytes = maxBodyBytes
+        }
+    }
+
     /// Absolute, no trailing slash: holds the configuration, pid, logs, sockets and temporary files of this nginx only.
     package var folder: String
     /// An IPv4 or IPv6 literal; `::` serves both families.
     package var listenHost: String
     /// 1…65535.
     package var listenPort: Int
+    /// Where apps with a certificate are served over TLS, 1…65535; nil: only on ports of their own.
+    package var httpsPort: Int?
+    /// nil: the REST facade is not reached through nginx.
+    package var api: API?
     package var mode: ProxyMode
     /// Files for `load_module`, in order.
     package var modulePaths: [String]
@@ -53,16 +79,18 @@ package struct ProxyLayout: Hashable, Sendable {
     package var notFoundTitle: String
 
     package init(
-        folder: String, listenHost: String = "0.0.0.0", listenPort: Int, mode: ProxyMode = .lua,
-        modulePaths: [String] = [], luaPackagePath: String = "", workerProcesses: Int = 1,
+        folder: String, listenHost: String = "0.0.0.0", listenPort: Int, httpsPort: Int? = nil, api: API? = nil,
+        mode: ProxyMode = .lua, modulePaths: [String] = [], luaPackagePath: String = "", workerProcesses: Int = 1,
         workerConnections: Int = 4096, user: String? = nil, errorLogLevel: LogLevel = .error, accessLog: String? = nil,
         trustedProxies: [String] = [], includes: [String] = [], connectTimeoutSeconds: Int = 2, tries: Int = 3,
         retryTimeoutSeconds: Int = 10, asideSeconds: Double = 1, keepaliveConnections: Int = 64,
-        keepaliveSeconds: Int = 4, shutdownSeconds: Int = 300, notFoundTitle: String = "No app is served here"
+        keepaliveSeconds: Int = 4, shutdownSeconds: Int = 3600, notFoundTitle: String = "No app is served here"
     ) {
         self.folder = folder
         self.listenHost = listenHost
         self.listenPort = listenPort
+        self.httpsPort = httpsPort
+        self.api = api
         self.mode = mode
         self.modulePaths = modulePaths
         self.luaPackagePath = luaPackagePath
@@ -90,6 +118,20 @@ package struct ProxyLayout: Hashable, Sendable {
     package var adminSocketPath: String { folder + "/admin/nginx.sock" }
     package var membershipPath: String { folder + "/membership" }
     package var luaFolder: String { folder + "/lua" }
+    /// Which nodes serve the REST facade, as text; see `orchestry_api.lua`.
+    package var facadesPath: String { folder + "/facades" }
+    /// Only its owner may enter it.
+    package var certificateFolder: String { folder + "/tls" }
+    /// An app's certificate, intermediate ones and private key, in one file so that it is replaced as a whole.
+    package func certificatePath(of app: AppName) -> String { "\(certificateFolder)/\(app).pem" }
+
+    /// What no app may claim.
+    package var reserved: ProxyStructure.Reserved {
+        var ports = [listenPort: "the proxy's own port"]
+        if let httpsPort { ports[httpsPort] = "the proxy's TLS port" }
+        if let port = api?.port { ports[port] = "the port of the REST facade" }
+        return ProxyStructure.Reserved(ports: ports, host: api?.host, httpsPort: httpsPort)
+    }
 }
 
 /// Room for counters. It only grows: another size is another memory, and counting starts again from zero.

@@ -21,6 +21,29 @@ package struct ProxyStructure: Hashable, Sendable {
         package var app: AppName
     }
 
+    /// What a server shows to TLS clients.
+    package struct Certificate: Hashable, Sendable {
+        /// Whose certificate it is.
+        package var app: AppName
+        /// Differs when the certificate does, so that a new one means a reload.
+        package var fingerprint: String
+    }
+
+    /// Ports and names that are the proxy's own.
+    package struct Reserved: Hashable, Sendable {
+        /// Port → what it is for.
+        package var ports: [Int: String]
+        /// Leads to the REST facade.
+        package var host: String?
+        /// nil: no TLS on a port that apps share.
+        package var httpsPort: Int?
+        package init(ports: [Int: String] = [:], host: String? = nil, httpsPort: Int? = nil) {
+            self.ports = ports
+            self.host = host
+            self.httpsPort = httpsPort
+        }
+    }
+
     package struct Server: Hashable, Sendable {
         /// nil: the proxy's own port.
         package var port: Int?
@@ -28,6 +51,8 @@ package struct ProxyStructure: Hashable, Sendable {
         package var hosts: [String]
         /// Sorted by prefix, prefixes distinct.
         package var locations: [Location]
+        /// On the proxy's TLS port, or on the app's own; nil: plain HTTP.
+        package var certificate: Certificate?
     }
 
     /// Sorted by port (the proxy's own first), then by hosts.
@@ -36,9 +61,11 @@ package struct ProxyStructure: Hashable, Sendable {
     package private(set) var routes: [RoutingTable.Route]
     package private(set) var problems: [Problem]
 
-    /// - Parameter listenPort: the proxy's own port, which no app may claim.
-    package init(_ table: RoutingTable, listenPort: Int) {
-        var builder = Builder(listenPort: listenPort)
+    /// - Parameters:
+    ///   - reserved: what no app may claim.
+    ///   - certificates: fingerprints, for the apps whose certificate is at hand.
+    package init(_ table: RoutingTable, reserved: Reserved, certificates: [AppName: String] = [:]) {
+        var builder = Builder(reserved: reserved, certificates: certificates)
         for route in table.routes.sorted(by: { $0.app < $1.app }) { builder.add(route) }
         servers = builder.servers()
         problems = builder.problems
@@ -47,13 +74,17 @@ package struct ProxyStructure: Hashable, Sendable {
     }
 
     private struct Builder {
-        let listenPort: Int
+        let reserved: Reserved
+        let certificates: [AppName: String]
         var problems: [Problem] = []
         var routes: [AppName: RoutingTable.Route] = [:]
         private var hosts: [String: [String: AppName]] = [:]
         private var ports: [Int: Location] = [:]
 
-        init(listenPort: Int) { self.listenPort = listenPort }
+        init(reserved: Reserved, certificates: [AppName: String]) {
+            self.reserved = reserved
+            self.certificates = certificates
+        }
 
         mutating func add(_ route: RoutingTable.Route) {
             let app = route.app
@@ -67,15 +98,28 @@ package struct ProxyStructure: Hashable, Sendable {
                     report(app, "host '\(host)' is not a host name")
                     continue
                 }
+                if host == reserved.host {
+                    report(app, "host '\(host)' leads to the REST facade")
+                    continue
+                }
                 if let other = hosts[host]?[prefix] {
                     report(app, "host '\(host)' with path '\(prefix)' already leads to \(other)")
                     continue
                 }
                 hosts[host, default: [:]][prefix] = app
             }
+            if route.routing.tls != nil, certificates[app] != nil, reserved.httpsPort == nil,
+                !route.routing.hosts.isEmpty, route.routing.listenPort == nil
+            {
+                report(app, "TLS is asked for, but this node has no port for it: set proxy.https_port")
+            }
             guard let port = route.routing.listenPort else { return }
-            if !(1...65535).contains(port) || port == listenPort {
+            if let purpose = reserved.ports[port] {
+                report(app, "port \(port) is \(purpose)")
+            } else if !(1...65535).contains(port) {
                 report(app, "port \(port) can't be an app's own")
+            } else if route.routing.tls != nil, certificates[app] == nil {
+                // Never without TLS where TLS is expected. Why there is no certificate is said by who looked for it.
             } else if let other = ports[port] {
                 report(app, "port \(port) is already \(other.app)'s own")
             } else {
@@ -87,16 +131,37 @@ package struct ProxyStructure: Hashable, Sendable {
             problems.append(Problem(app: app, message: message))
         }
 
+        /// The certificate of several apps' server: that of the first one, by path, that has one.
+        private mutating func certificate(for locations: [Location], hosts: [String]) -> Certificate? {
+            guard reserved.httpsPort != nil else { return nil }
+            let asking = locations.filter { routes[$0.app]?.routing.tls != nil && certificates[$0.app] != nil }
+            guard let owner = asking.first?.app, let fingerprint = certificates[owner] else { return nil }
+            for other in Set(asking.map(\.app)).sorted() where other != owner && certificates[other] != fingerprint {
+                report(other, "\(hosts.joined(separator: ", ")) is served with the certificate of \(owner)")
+            }
+            return Certificate(app: owner, fingerprint: fingerprint)
+        }
+
         /// Hosts that lead to the same apps share a server.
-        func servers() -> [Server] {
+        mutating func servers() -> [Server] {
             var byLocations: [[Location]: [String]] = [:]
             for (host, prefixes) in hosts {
                 let locations = prefixes.map { Location(prefix: $0.key, app: $0.value) }
                 byLocations[locations.sorted { $0.prefix < $1.prefix }, default: []].append(host)
             }
-            let named = byLocations.map { Server(port: nil, hosts: $0.value.sorted(), locations: $0.key) }
-            return named.sorted { $0.hosts.lexicographicallyPrecedes($1.hosts) }
-                + ports.sorted { $0.key < $1.key }.map { Server(port: $0.key, hosts: [], locations: [$0.value]) }
+            var named = byLocations.map { Server(port: nil, hosts: $0.value.sorted(), locations: $0.key) }
+            named.sort { $0.hosts.lexicographicallyPrecedes($1.hosts) }
+            for index in named.indices {
+                named[index].certificate = certificate(for: named[index].locations, hosts: named[index].hosts)
+            }
+            let own = ports.sorted { $0.key < $1.key }.map { port, location in
+                let isSecure = routes[location.app]?.routing.tls != nil
+                let fingerprint = isSecure ? certificates[location.app] : nil
+                return Server(
+                    port: port, hosts: [], locations: [location],
+                    certificate: fingerprint.map { Certificate(app: location.app, fingerprint: $0) })
+            }
+            return named + own
         }
 
         /// Letters, digits, `-`, `_` and dots, lower case, at most 253; `*.` may stand in front.

@@ -48,6 +48,20 @@ enum Files {
         read(path, from: offset).map { String(decoding: $0, as: UTF8.self) }
     }
 
+    /// What is in a folder, in no order; empty when it can't be read.
+    static func names(in path: String) -> [String] {
+        guard let folder = opendir(path) else { return [] }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while let entry = readdir(folder) {
+            names.append(
+                withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                    pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+                })
+        }
+        return names
+    }
+
     /// 0 when there is no such file.
     static func size(_ path: String) -> Int {
         var information = stat()

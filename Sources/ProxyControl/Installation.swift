@@ -40,7 +40,8 @@ extension ProxyLayout {
     init(_ settings: ProxySettings, _ installation: Installation, folder: String, mode: ProxyMode) {
         let cores = Int(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         self.init(
-            folder: folder, listenHost: settings.listenHost, listenPort: settings.listenPort, mode: mode,
+            folder: folder, listenHost: settings.listenHost, listenPort: settings.listenPort,
+            httpsPort: settings.httpsPort, api: settings.api, mode: mode,
             modulePaths: mode == .lua ? installation.luaModules ?? [] : [],
             luaPackagePath: settings.luaPackagePath,
             workerProcesses: settings.workerProcesses > 0 ? settings.workerProcesses : cores,

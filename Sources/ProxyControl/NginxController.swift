@@ -29,17 +29,25 @@ package final class NginxController: Sendable {
     /// Makes a table effective: when it returns, every request whose instance is chosen from then on follows it.
     /// Endpoints are pushed without a reload (in Lua mode); only other hosts, paths, ports or limits need one. Calls
     /// made while another one works are joined: the newest table is applied once for all of them.
-    /// - Parameter excluded: instances not to be routed to although the table has them.
+    /// - Parameters:
+    ///   - excluded: instances not to be routed to although the table has them.
+    ///   - certificates: for the apps whose routing asks for TLS; an app that is not in here keeps what it has. One that
+    ///     can't be used is left aside, and the result says why: the app keeps the certificate it had.
     /// - Throws: `rejected` if nginx refuses the structure: the old one serves on, the endpoints of the apps it knows
     ///   are already those of `table`; `stale` for a table older than one applied since `start()`; `notRunning`,
     ///   `timeout`, `badAnswer`, `inputOutput`: try again. Whatever is thrown but `stale`, a nginx that starts again
     ///   comes up with the endpoints of `table`.
     @discardableResult
     package func apply(
-        _ table: RoutingTable, excluding excluded: Set<InstanceID> = []
+        _ table: RoutingTable, excluding excluded: Set<InstanceID> = [], certificates: [AppName: AppCertificate] = [:]
     ) async throws(ProxyError) -> AppliedResult {
-        try await engine.settle(shared.want(table, excluding: excluded))
+        try await engine.settle(
+            shared.want(NginxShared.Desired(table: table, excluded: excluded, certificates: certificates)))
     }
+
+    /// Says which nodes' REST facades there are and who leads. Never a reload; when nginx does not take it now, it is
+    /// tried again until it does. Does nothing unless the settings have an `api`.
+    package func announce(_ facades: FacadeList) async { await engine.announce(facades) }
 
     /// What nginx has counted. Not held up by an `apply` that waits for a reload.
     /// - Throws: `unsupported` in plain mode.

@@ -35,6 +35,9 @@ actor NginxEngine {
     var running: Running?
     var restarts = Restarts()
     var capacity = ProxyCapacity()
+    var certificates = CertificateShelf(folder: "")
+    /// The list nginx has not taken yet.
+    var pendingFacades: FacadeList?
     /// The newest table that was asked for in this process; nil before.
     private var applied: RoutingTable.Version?
     private var settled: (ticket: UInt64, outcome: Result<AppliedResult, ProxyError>)?
@@ -96,6 +99,7 @@ actor NginxEngine {
         try Files.makeFolder(folder + "/admin", mode: 0o700)
         try Files.makeFolder(folder + "/lua", mode: 0o755)
         try Files.makeFolder(folder + "/temp", mode: 0o755)
+        try Files.makeFolder(folder + "/tls", mode: 0o700)
         for file in LuaSources.files where Files.read(folder + "/lua/" + file.name) != file.bytes {
             try Files.replace(folder + "/lua/" + file.name, file.bytes, mode: 0o644)
         }
@@ -135,6 +139,8 @@ actor NginxEngine {
         running = Running(
             process: process, layout: layout, lock: lock, master: process.runningMaster(),
             generation: process.generation() ?? "")
+        certificates = CertificateShelf(folder: layout.certificateFolder)
+        try prepareFacades(layout)
         let table = StoredTable.load(folder) ?? .empty
         do throws(ProxyError) {
             try putInPlace(table)
@@ -179,7 +185,7 @@ actor NginxEngine {
         let table = desired.table.serving(excluding: desired.excluded)
         try StoredTable.save(table, running.layout.folder)
         do throws(ProxyError) {
-            return try effect(table)
+            return try effect(table, desired.certificates)
         } catch {
             if error.code == .rejected {
                 logger.error("nginx refused a configuration", metadata: ["error": "\(error)"])
@@ -190,20 +196,25 @@ actor NginxEngine {
     }
 
     /// Membership first, always: a structure that is refused must not hold up the endpoints of other apps.
-    private func effect(_ table: RoutingTable) throws(ProxyError) -> AppliedResult {
+    private func effect(
+        _ table: RoutingTable, _ material: [AppName: AppCertificate] = [:]
+    ) throws(ProxyError) -> AppliedResult {
         guard let layout = running?.layout else {
             throw ProxyError(.notRunning, while: "applying routes", "not started")
         }
-        let structure = ProxyStructure(table, listenPort: layout.listenPort)
+        let states = try takeCertificates(of: table, material)
+        let structure = ProxyStructure(
+            table, reserved: layout.reserved, certificates: certificates.fingerprints)
         capacity = capacity.fitting(table)
         let pushed = try pushMembership(structure, table.version, layout)
         let rendered = ConfigRenderer(layout: layout, capacity: capacity).render(structure)
         let reloaded = try putIntoEffect(rendered, layout)
+        certificates.discard(except: Set(states.keys))
         // A membership that the old workers could not take is read from its file by new ones; if there are none:
         if case .failure(let error) = pushed, !reloaded { throw error }
         return AppliedResult(
             version: table.version, generation: rendered.generation, reloaded: reloaded,
-            problems: structure.problems.map(\.description))
+            problems: structure.problems, certificates: states)
     }
 
     private func pushMembership(
@@ -268,6 +279,7 @@ actor NginxEngine {
         if let master = running.master {
             // Now and then also whether the pid is still nginx's.
             if Processes.isAlive(master), !ticks.isMultiple(of: 10) || running.process.runningMaster() == master {
+                if ticks.isMultiple(of: 5) { pushFacades() }
                 if ticks.isMultiple(of: 100) {
                     running.process.rotateErrorLog(master, limit: settings.errorLogLimit)
                 }

@@ -7,6 +7,7 @@ final class NginxShared: Sendable {
     struct Desired: Sendable {
         var table = RoutingTable.empty
         var excluded: Set<InstanceID> = []
+        var certificates: [AppName: AppCertificate] = [:]
     }
 
     private struct State {
@@ -22,15 +23,16 @@ final class NginxShared: Sendable {
 
     /// Makes this the table to be applied next, unless a newer one already waits.
     /// - Returns: the ticket to ask the engine for.
-    func want(_ table: RoutingTable, excluding excluded: Set<InstanceID>) throws(ProxyError) -> UInt64 {
+    func want(_ desired: Desired) throws(ProxyError) -> UInt64 {
         let ticket: UInt64? = state.withLock { state in
-            if state.ticket > 0 && table.version < state.desired.table.version { return nil }
-            state.desired = Desired(table: table, excluded: excluded)
+            if state.ticket > 0 && desired.table.version < state.desired.table.version { return nil }
+            state.desired = desired
             state.ticket += 1
             return state.ticket
         }
         guard let ticket else {
-            throw ProxyError(.stale, while: "applying routes", "\(table.version) is older than the one being applied")
+            throw ProxyError(
+                .stale, while: "applying routes", "\(desired.table.version) is older than the one being applied")
         }
         return ticket
     }

@@ -1,4 +1,6 @@
+import Foundation
 import OrchestryModel
+import ProxyConfig
 
 /// Something about this node's nginx that belongs into the audit trail.
 package enum ProxyEvent: Hashable, Sendable {
@@ -21,8 +23,10 @@ package struct AppliedResult: Hashable, Sendable {
     package var generation: String
     /// Whether it took a reload.
     package var reloaded: Bool
-    /// What was left out, one sentence each, with the app's name in front.
-    package var problems: [String]
+    /// What was left out.
+    package var problems: [ProxyStructure.Problem]
+    /// Of the apps that ask for TLS.
+    package var certificates: [AppName: CertificateState]
 }
 
 /// nginx's own figures (its stub_status module), of the whole nginx.

@@ -17,6 +17,10 @@ package struct ProxySettings: Hashable, Sendable {
     package var listenHost: String
     /// 1…65535.
     package var listenPort: Int
+    /// Where apps with a certificate are served over TLS, 1…65535; nil: only on ports of their own.
+    package var httpsPort: Int?
+    /// nil: the REST facade is not reached through nginx.
+    package var api: ProxyLayout.API?
     package var mode: Mode
     /// Where nginx's dynamic modules are.
     package var modulesFolder: String
@@ -48,11 +52,13 @@ package struct ProxySettings: Hashable, Sendable {
     package var errorLogLimit: Int
 
     package init(
-        binary: String = "nginx", folder: String, listenHost: String = "0.0.0.0", listenPort: Int, mode: Mode = .auto,
-        modulesFolder: String = "/usr/lib/nginx/modules", luaPackagePath: String = "/usr/share/lua/5.1/?.lua",
+        binary: String = "nginx", folder: String, listenHost: String = "0.0.0.0", listenPort: Int,
+        httpsPort: Int? = nil,
+        api: ProxyLayout.API? = nil, mode: Mode = .auto, modulesFolder: String = "/usr/lib/nginx/modules",
+        luaPackagePath: String = "/usr/share/lua/5.1/?.lua",
         workerProcesses: Int = 0, workerConnections: Int = 4096, user: String? = nil,
         errorLogLevel: ProxyLayout.LogLevel = .error, accessLog: String? = nil, trustedProxies: [String] = [],
-        includes: [String] = [], connectTimeoutSeconds: Int = 2, tries: Int = 3, shutdownSeconds: Int = 300,
+        includes: [String] = [], connectTimeoutSeconds: Int = 2, tries: Int = 3, shutdownSeconds: Int = 3600,
         defaultServerMessage: String = "No app is served here", effectTimeoutSeconds: Double = 10,
         errorLogLimit: Int = 16 << 20
     ) {
@@ -60,6 +66,8 @@ package struct ProxySettings: Hashable, Sendable {
         self.folder = folder
         self.listenHost = listenHost
         self.listenPort = listenPort
+        self.httpsPort = httpsPort
+        self.api = api
         self.mode = mode
         self.modulesFolder = modulesFolder
         self.luaPackagePath = luaPackagePath

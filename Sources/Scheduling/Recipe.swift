@@ -36,6 +36,8 @@ struct Recipe: Hashable, Sendable {
     }
 
     func assignment(_ id: InstanceID, on node: NodeID) -> Assignment {
-        Assignment(instance: id, revision: revision, node: node, spec: spec, replicas: replicas, secrets: secrets)
+        Assignment(
+            instance: id, revision: revision, node: node, spec: spec, replicas: replicas,
+            secrets: secrets.filter { spec.secretNames.contains($0.name) })
     }
 }

@@ -17,7 +17,9 @@ extension Reconciler {
             return record.status.endpoint.map { RoutingTable.Target(instance: id, endpoint: $0) }
         }
         weigh(&targets, of: app)
-        return RoutingTable.Route(app: name, routing: spec.routing, targets: targets)
+        let secrets = (app.application?.secrets ?? []).filter { spec.routingSecrets.contains($0.name) }
+        return RoutingTable.Route(
+            app: name, routing: spec.routing, targets: targets, secrets: secrets.sorted { $0.name < $1.name })
     }
 
     /// While a canary is watched, or waits for the way back, it gets its share and no more.

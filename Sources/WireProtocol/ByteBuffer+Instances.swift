@@ -138,14 +138,14 @@ extension ByteBuffer {
                 instance: instance, revision: revision, node: node, spec: spec, replicas: replicas, secrets: secrets))
     }
 
-    private mutating func writeSecret(_ secret: SealedSecret) throws(WireError) {
+    mutating func writeSecret(_ secret: SealedSecret) throws(WireError) {
         try writeIdentifier(secret.name, "secret.name")
         try writeSmall(secret.version, "secret.version")
         try writeText(secret.keyID, "secret.keyID", limit: WireLimits.identifierBytes)
         try writeText(secret.box, "secret.box", limit: WireLimits.secretBoxBytes)
     }
 
-    private mutating func readSecret() throws(WireError) -> SealedSecret {
+    mutating func readSecret() throws(WireError) -> SealedSecret {
         let name: SecretName = try readIdentifier("secret.name")
         let version = try readSmall("secret.version")
         let keyID = try readText("secret.keyID", limit: WireLimits.identifierBytes, minimum: 1)

@@ -4,6 +4,11 @@ import OrchestryModel
 /// Bodies of RoutingTable and RoutingAck.
 extension ByteBuffer {
     private static let listenPortFlag: UInt8 = 1
+    private static let tlsFlag: UInt8 = 2
+    private static let maintenanceFlag: UInt8 = 4
+    private static let allowFlag: UInt8 = 8
+    private static let denyFlag: UInt8 = 16
+    private static let secretsFlag: UInt8 = 32
     private static let methods: [AppSpec.Routing.Method] = [.leastConnections, .ipHash, .random]
 
     mutating func writeRoutingVersion(_ version: RoutingTable.Version) {
@@ -21,7 +26,7 @@ extension ByteBuffer {
         try writeCount(table.routes.count, "routes", limit: WireLimits.routes)
         for route in table.routes {
             try writeIdentifier(route.app, "route.app")
-            try writeRouting(route.routing)
+            try writeRouting(route.routing, route.secrets)
             try writeCount(route.targets.count, "targets", limit: WireLimits.targetsPerRoute)
             for target in route.targets {
                 guard (1...100).contains(target.weight) else { throw .badValue(field: "target.weight") }
@@ -39,8 +44,9 @@ extension ByteBuffer {
         routes.reserveCapacity(count)
         for _ in 0..<count {
             let app: AppName = try readIdentifier("route.app")
-            let routing = try readRouting()
-            routes.append(RoutingTable.Route(app: app, routing: routing, targets: try readTargets()))
+            let (routing, secrets) = try readRouting()
+            routes.append(
+                RoutingTable.Route(app: app, routing: routing, targets: try readTargets(), secrets: secrets))
         }
         return RoutingTable(version: version, routes: routes)
     }
@@ -58,13 +64,17 @@ extension ByteBuffer {
         return targets
     }
 
-    private mutating func writeRouting(_ routing: AppSpec.Routing) throws(WireError) {
+    private mutating func writeRouting(_ routing: AppSpec.Routing, _ secrets: [SealedSecret]) throws(WireError) {
         try writeCount(routing.hosts.count, "routing.hosts", limit: WireLimits.hostsPerRoute)
         for host in routing.hosts { try writeText(host, "routing.host", limit: WireLimits.hostBytes) }
         try writeText(routing.pathPrefix, "routing.pathPrefix", limit: WireLimits.pathBytes)
         guard let method = Self.methods.firstIndex(of: routing.method) else { throw .badValue(field: "routing.method") }
         writeInteger(UInt8(method))
-        writeInteger(routing.listenPort == nil ? UInt8(0) : Self.listenPortFlag)
+        let flags =
+            (routing.listenPort == nil ? 0 : Self.listenPortFlag) | (routing.tls == nil ? 0 : Self.tlsFlag)
+            | (routing.maintenance == nil ? 0 : Self.maintenanceFlag) | (routing.allow == nil ? 0 : Self.allowFlag)
+            | (routing.deny == nil ? 0 : Self.denyFlag) | (secrets.isEmpty ? 0 : Self.secretsFlag)
+        writeInteger(flags)
         if let port = routing.listenPort {
             guard (1...65_535).contains(port) else { throw .badValue(field: "routing.listenPort") }
             writeVarint(UInt64(port))
@@ -74,9 +84,56 @@ extension ByteBuffer {
         }
         writeVarint(UInt64(routing.maxBodyBytes))
         try writeSmall(routing.readTimeoutSeconds, "routing.readTimeoutSeconds")
+        if let tls = routing.tls {
+            try writeIdentifier(tls.certificateSecret, "routing.tls.certificateSecret")
+            try writeIdentifier(tls.keySecret, "routing.tls.keySecret")
+            writeFlag(tls.redirect)
+        }
+        if let maintenance = routing.maintenance {
+            try writeSmall(maintenance.retryAfterSeconds, "routing.maintenance.retryAfterSeconds")
+            try writeText(
+                maintenance.message ?? "", "routing.maintenance.message", limit: WireLimits.maintenanceBytes)
+        }
+        if let allow = routing.allow { try writeRanges(allow, "routing.allow") }
+        if let deny = routing.deny { try writeRanges(deny, "routing.deny") }
+        guard !secrets.isEmpty else { return }
+        try writeCount(secrets.count, "route.secrets", limit: WireLimits.secretsPerRoute)
+        for secret in secrets { try writeSecret(secret) }
     }
 
-    private mutating func readRouting() throws(WireError) -> AppSpec.Routing {
+    private mutating func writeRanges(_ ranges: [AddressRange], _ field: String) throws(WireError) {
+        guard !ranges.isEmpty else { throw .badValue(field: field) }
+        try writeCount(ranges.count, field, limit: WireLimits.addressRanges)
+        for range in ranges { try writeText(range.rawValue, field, limit: WireLimits.addressRangeBytes) }
+    }
+
+    private mutating func readRanges(_ field: String) throws(WireError) -> [AddressRange] {
+        let count = try readCount(field, limit: WireLimits.addressRanges, elementBytes: 3)
+        guard count > 0 else { throw .badValue(field: field) }
+        var ranges: [AddressRange] = []
+        ranges.reserveCapacity(count)
+        for _ in 0..<count {
+            let text = try readText(field, limit: WireLimits.addressRangeBytes)
+            guard let range = AddressRange(rawValue: text) else { throw .badValue(field: field) }
+            ranges.append(range)
+        }
+        return ranges
+    }
+
+    private mutating func readTLS() throws(WireError) -> AppSpec.Routing.TLS {
+        let certificate: SecretName = try readIdentifier("routing.tls.certificateSecret")
+        let key: SecretName = try readIdentifier("routing.tls.keySecret")
+        return AppSpec.Routing.TLS(
+            certificateSecret: certificate, keySecret: key, redirect: try readFlag("routing.tls.redirect"))
+    }
+
+    private mutating func readMaintenance() throws(WireError) -> AppSpec.Routing.Maintenance {
+        let seconds = try readSmall("routing.maintenance.retryAfterSeconds")
+        let message = try readText("routing.maintenance.message", limit: WireLimits.maintenanceBytes)
+        return AppSpec.Routing.Maintenance(retryAfterSeconds: seconds, message: message.isEmpty ? nil : message)
+    }
+
+    private mutating func readRouting() throws(WireError) -> (AppSpec.Routing, [SealedSecret]) {
         let count = try readCount("routing.hosts", limit: WireLimits.hostsPerRoute, elementBytes: 1)
         var hosts: [String] = []
         hosts.reserveCapacity(count)
@@ -84,12 +141,28 @@ extension ByteBuffer {
         let pathPrefix = try readText("routing.pathPrefix", limit: WireLimits.pathBytes)
         let method = Int(try readByte())
         guard Self.methods.indices.contains(method) else { throw .badValue(field: "routing.method") }
-        let flags = try readFlags("routing.flags", mask: Self.listenPortFlag)
-        let port = flags == 0 ? nil : Int(try readVarint("routing.listenPort", in: 1...65_535))
+        let mask =
+            Self.listenPortFlag | Self.tlsFlag | Self.maintenanceFlag | Self.allowFlag | Self.denyFlag
+            | Self.secretsFlag
+        let flags = try readFlags("routing.flags", mask: mask)
+        let port = flags & Self.listenPortFlag == 0 ? nil : Int(try readVarint("routing.listenPort", in: 1...65_535))
         let maxBody = try readVarint("routing.maxBodyBytes", in: 0...WireLimits.memoryBytes)
         let timeout = try readSmall("routing.readTimeoutSeconds")
-        return AppSpec.Routing(
+        var routing = AppSpec.Routing(
             hosts: hosts, pathPrefix: pathPrefix, method: Self.methods[method], listenPort: port,
             maxBodyBytes: Int64(maxBody), readTimeoutSeconds: timeout)
+        if flags & Self.tlsFlag != 0 { routing.tls = try readTLS() }
+        if flags & Self.maintenanceFlag != 0 { routing.maintenance = try readMaintenance() }
+        if flags & Self.allowFlag != 0 { routing.allow = try readRanges("routing.allow") }
+        if flags & Self.denyFlag != 0 { routing.deny = try readRanges("routing.deny") }
+        return (routing, flags & Self.secretsFlag == 0 ? [] : try readSecrets())
+    }
+
+    private mutating func readSecrets() throws(WireError) -> [SealedSecret] {
+        let count = try readCount("route.secrets", limit: WireLimits.secretsPerRoute, elementBytes: 5)
+        guard count > 0 else { throw .badValue(field: "route.secrets") }
+        var secrets: [SealedSecret] = []
+        for _ in 0..<count { secrets.append(try readSecret()) }
+        return secrets
     }
 }

@@ -49,6 +49,12 @@ public enum WireLimits {
     /// One more than an app may name in its environment: the registry's.
     static let secretsPerRun = 17
     static let secretBoxBytes = 65_536
+    /// A certificate and its key.
+    static let secretsPerRoute = 2
+    static let addressRanges = 128
+    /// An IPv6 address of eight groups and a prefix length.
+    static let addressRangeBytes = 43
+    static let maintenanceBytes = 200
     static let documentItems = 1 << 20
 
     static let intervalSeconds = 0.001...86_400.0

@@ -15,6 +15,9 @@ final class Cluster: Sendable {
         var apiPort: Int
         var clusterPort: Int
         var proxyPort: Int
+        /// Of its nginx, where the options ask for it: TLS, and the REST facade of the cluster.
+        var httpsPort: Int
+        var facadePort: Int
         var folder: String
     }
 
@@ -29,6 +32,8 @@ final class Cluster: Sendable {
     struct Options: Sendable {
         /// nginx on every node.
         var proxy = true
+        /// TLS and the REST facade through nginx.
+        var hasEdge = false
         var logLevel = "debug"
         var security = Security.mutualTLS
         /// More settings, one `name: value` each, of the sections `cluster`, `api` and `engine`.
@@ -90,7 +95,8 @@ final class Cluster: Sendable {
         members = (1...3).map { number in
             Member(
                 id: NodeID(unchecked: "controller-\(number)"), apiPort: freePort(), clusterPort: freePort(),
-                proxyPort: freePort(), folder: folderPath + "/controller-\(number)")
+                proxyPort: freePort(), httpsPort: freePort(), facadePort: freePort(),
+                folder: folderPath + "/controller-\(number)")
         }
         let certificates = CertificateFolder(path: folderPath + "/certs")
         try certificates.initialize()
@@ -130,6 +136,9 @@ final class Cluster: Sendable {
             case .loggedTLS: ["tls_key_log: \(member.folder)/keylog"]
             case .plain: ["security: plain", "secret: \(Self.secret)"]
             }
+        let edge =
+            options.hasEdge
+            ? ", https_port: \(member.httpsPort), api_port: \(member.facadePort), api_host: orchestry.local" : ""
         return """
             node: {id: \(member.id), data_dir: \(member.folder)/data}
             cluster:
@@ -143,7 +152,7 @@ final class Cluster: Sendable {
             \((ways + options.clusterSettings).map { "  " + $0 }.joined(separator: "\n"))
             api: {\((["host: 127.0.0.1", "port: \(member.apiPort)"] + options.apiSettings).joined(separator: ", "))}
             postgres: {url: "\(database)"}
-            proxy: {enabled: \(options.proxy), host: 127.0.0.1, port: \(member.proxyPort)}
+            proxy: {enabled: \(options.proxy), host: 127.0.0.1, port: \(member.proxyPort)\(edge)}
             engine: {\(options.engineSettings.joined(separator: ", "))}
             secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
@@ -221,6 +230,15 @@ final class Cluster: Sendable {
         _ path: String, _ body: JSONValue, to member: Member, headers: [(String, String)] = []
     ) async throws -> Answer {
         try await send(.PUT, "http://127.0.0.1:\(member.apiPort)\(path)", body: body, headers: headers)
+    }
+
+    /// Through whatever listens there.
+    func post(_ path: String, _ body: JSONValue?, toPort port: Int) async throws -> Answer {
+        try await send(.POST, "http://127.0.0.1:\(port)\(path)", body: body)
+    }
+
+    func get(_ path: String, port: Int) async throws -> Answer {
+        try await send(.GET, "http://127.0.0.1:\(port)\(path)")
     }
 
     func delete(_ path: String, from member: Member) async throws -> Answer {

@@ -115,6 +115,33 @@ struct NodeConfigurationTests {
         #expect(try await NodeConfiguration.load(file: nil, environment: environment).apiHost == "0.0.0.0")
     }
 
+    @Test func `the proxy's edge`() async throws {
+        let plain = try await NodeConfiguration.load(file: nil, environment: Self.minimal)
+        #expect(plain.proxyHTTPSPort == nil && plain.proxyAPIHost == nil && plain.proxyAPIPort == nil)
+        #expect(plain.proxyTrusted.isEmpty && plain.proxyShutdownTimeout == .seconds(3600))
+        var environment = Self.minimal
+        environment["ORCHESTRY_PROXY_HTTPS_PORT"] = "8443"
+        environment["ORCHESTRY_PROXY_TRUSTED_PROXIES"] = "10.0.0.0/24, fd00::1"
+        environment["ORCHESTRY_PROXY_API_HOST"] = "Orchestry.Local"
+        environment["ORCHESTRY_PROXY_API_PORT"] = "8001"
+        let full = try await NodeConfiguration.load(file: nil, environment: environment)
+        #expect(full.proxyHTTPSPort == 8443 && full.proxyAPIPort == 8001 && full.proxyAPIHost == "orchestry.local")
+        #expect(full.proxyTrusted.map(\.rawValue) == ["10.0.0.0/24", "fd00::1"])
+
+        environment["ORCHESTRY_PROXY_HOST"] = "0.0.0.0"
+        environment["ORCHESTRY_PROXY_HTTPS_PORT"] = "8080"
+        environment["ORCHESTRY_PROXY_TRUSTED_PROXIES"] = "everybody"
+        environment["ORCHESTRY_PROXY_API_HOST"] = "a b"
+        let error = await #expect(throws: ConfigurationError.self) {
+            _ = try await NodeConfiguration.load(file: nil, environment: environment)
+        }
+        let text = try #require(error).description
+        for part in [
+            "proxy.api_host and proxy.api_port open the API", "proxy.https_port must be another port than proxy.port",
+            "'everybody' must be an address or a network", "must be a host name without port, got 'a b'",
+        ] { #expect(text.contains(part), "missing: \(part)\nin: \(text)") }
+    }
+
     @Test func `the example in configs is good`() async throws {
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("../../configs/orchestryd.yaml").path

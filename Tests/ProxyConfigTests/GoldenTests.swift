@@ -38,16 +38,42 @@ struct GoldenTests {
         return layout
     }
 
+    static func edge(_ layout: ProxyLayout) -> ProxyLayout {
+        var layout = layout
+        layout.httpsPort = 18443
+        layout.trustedProxies = ["10.0.0.0/8"]
+        layout.api = .init(host: "orchestry.local", port: 18001, ownHost: "127.0.0.1", ownPort: 18000)
+        return layout
+    }
+
+    static var guarded: RoutingTable {
+        func secured(_ name: String, port: Int? = nil) -> RoutingTable.Route {
+            var route = route(name, port: port, targets: [target("\(name)-1"), target("\(name)-2", "10.0.0.2")])
+            route.routing.tls = .init(
+                certificateSecret: SecretName(unchecked: "crt"), keySecret: SecretName(unchecked: "key"))
+            return route
+        }
+        var closed = route("closed", targets: [target("c-1")])
+        closed.routing.deny = ["10.9.0.0/16", "fd00::1"].compactMap(AddressRange.init(rawValue:))
+        closed.routing.allow = ["10.0.0.0/8"].compactMap(AddressRange.init(rawValue:))
+        var paused = route("paused", targets: [target("p-1")])
+        paused.routing.maintenance = .init(retryAfterSeconds: 300, message: "Back \"soon\"")
+        return table(closed, paused, secured("shop", port: 18444), secured("without"))
+    }
+
     static let rows = [
         Row(name: "lua-empty", layout: lua, table: .empty),
         Row(name: "lua-apps", layout: lua, table: apps),
         Row(name: "lua-all-settings", layout: everything, table: table(route("web", port: 18081))),
         Row(name: "plain-apps", layout: plain, table: apps),
+        Row(name: "lua-edge", layout: edge(lua), table: guarded),
+        Row(name: "plain-edge", layout: edge(plain), table: guarded),
     ]
 
     @Test(arguments: rows)
     func `a configuration is what it was`(_ row: Row) throws {
-        let structure = ProxyStructure(row.table, listenPort: row.layout.listenPort)
+        let structure = ProxyStructure(
+            row.table, reserved: row.layout.reserved, certificates: [app("shop"): "0123456789abcdef"])
         let config = ConfigRenderer(layout: row.layout).render(structure)
         #expect(config.text.contains("return 200 \"\(config.generation)\\n\";"))
         // Neither changes with the look of the configuration: the code has tests of its own.
@@ -76,12 +102,12 @@ struct GoldenTests {
         }
         let renderer = ConfigRenderer(layout: Self.lua)
         #expect(
-            renderer.render(ProxyStructure(Self.apps, listenPort: 18080))
-                == renderer.render(ProxyStructure(other, listenPort: 18080)))
+            renderer.render(ProxyStructure(Self.apps, reserved: Self.lua.reserved))
+                == renderer.render(ProxyStructure(other, reserved: Self.lua.reserved)))
         let plain = ConfigRenderer(layout: Self.plain)
         #expect(
-            plain.render(ProxyStructure(Self.apps, listenPort: 18080)).generation
-                != plain.render(ProxyStructure(other, listenPort: 18080)).generation)
+            plain.render(ProxyStructure(Self.apps, reserved: Self.lua.reserved)).generation
+                != plain.render(ProxyStructure(other, reserved: Self.lua.reserved)).generation)
     }
 
     @Test func `the order of routes and hosts does not show`() {
@@ -90,7 +116,7 @@ struct GoldenTests {
         for index in other.routes.indices { other.routes[index].routing.hosts.reverse() }
         let renderer = ConfigRenderer(layout: Self.lua)
         #expect(
-            renderer.render(ProxyStructure(Self.apps, listenPort: 18080))
-                == renderer.render(ProxyStructure(other, listenPort: 18080)))
+            renderer.render(ProxyStructure(Self.apps, reserved: Self.lua.reserved))
+                == renderer.render(ProxyStructure(other, reserved: Self.lua.reserved)))
     }
 }

@@ -1,3 +1,4 @@
+import Certificates
 import Foundation
 import OrchestryModel
 import ProxyConfig
@@ -209,10 +210,10 @@ struct LifecycleTests {
             .appendingPathComponent("ProxyConfigTests/Golden")
         let files = try FileManager.default.contentsOfDirectory(at: golden, includingPropertiesForKeys: nil)
             .filter { $0.pathExtension == "conf" }
-        #expect(files.count >= 4)
+        #expect(files.count >= 6)
         for file in files {
             let folder = "/tmp/orc-g-\(UUID().uuidString.prefix(8))"
-            for part in ["admin", "lua", "temp"] {
+            for part in ["admin", "lua", "temp", "tls"] {
                 try FileManager.default.createDirectory(
                     atPath: "\(folder)/\(part)", withIntermediateDirectories: true)
             }
@@ -223,6 +224,8 @@ struct LifecycleTests {
             let text = try String(contentsOf: file, encoding: .utf8)
                 .replacingOccurrences(of: "/srv/orchestry/proxy", with: folder)
             try Data(text.utf8).write(to: URL(fileURLWithPath: "\(folder)/nginx.conf"))
+            let shop = try CertificateAuthority.issue(authority: CertificateAuthority.create(), node: "shop")
+            try Data((shop.certificatePEM + shop.keyPEM).utf8).write(to: URL(fileURLWithPath: "\(folder)/tls/shop.pem"))
             let process = Process()
             process.executableURL = URL(fileURLWithPath: Installed.nginx)
             process.arguments = ["-t", "-q", "-p", folder + "/", "-c", "\(folder)/nginx.conf", "-e", "error.log"]

@@ -69,6 +69,13 @@ private func election(_ message: ElectionMessage) -> String {
     }
 }
 
+private func sealed(_ secret: SealedSecret) -> String {
+    object([
+        "name": text(secret.name), "version": "\(secret.version)", "key id": quoted(secret.keyID),
+        "box": quoted(secret.box),
+    ])
+}
+
 private func describe(_ command: InstanceCommand, _ epoch: Epoch) -> String {
     let epoch = "\(epoch.rawValue)"
     switch command {
@@ -76,12 +83,7 @@ private func describe(_ command: InstanceCommand, _ epoch: Epoch) -> String {
         return object([
             "epoch": epoch, "kind": quoted("run"), "instance": text(run.instance), "revision": "\(run.revision)",
             "node": text(run.node), "replicas": "\(run.replicas)", "spec": codable(run.spec),
-            "secrets": list(run.secrets) { secret in
-                object([
-                    "name": text(secret.name), "version": "\(secret.version)", "key id": quoted(secret.keyID),
-                    "box": quoted(secret.box),
-                ])
-            },
+            "secrets": list(run.secrets, sealed),
         ])
     case .stop(let instance, let grace):
         return object([
@@ -128,6 +130,18 @@ private func route(_ route: RoutingTable.Route) -> String {
         "path prefix": quoted(route.routing.pathPrefix), "method": methods[route.routing.method].map(quoted),
         "listen port": route.routing.listenPort.map { "\($0)" },
         "largest request body": "\(route.routing.maxBodyBytes)", "read time-out": "\(route.routing.readTimeoutSeconds)",
+        "TLS": route.routing.tls.map { tls in
+            object([
+                "certificate": text(tls.certificateSecret), "key": text(tls.keySecret),
+                "redirect": tls.redirect ? "true" : "false",
+            ])
+        },
+        "maintenance": route.routing.maintenance.map {
+            object(["retry after": "\($0.retryAfterSeconds)", "message": quoted($0.message ?? "")])
+        },
+        "allow": route.routing.allow.map { list($0) { quoted($0.rawValue) } },
+        "deny": route.routing.deny.map { list($0) { quoted($0.rawValue) } },
+        "secrets": route.secrets.isEmpty ? nil : list(route.secrets, sealed),
         "targets": list(route.targets) { target in
             object([
                 "instance": text(target.instance), "endpoint": endpoint(target.endpoint), "weight": "\(target.weight)",

@@ -72,7 +72,23 @@ struct MessageMaker {
         AppSpec.Routing(
             hosts: list { $0.text() }, pathPrefix: "/" + text(),
             method: [.leastConnections, .ipHash, .random][int(0...2)], listenPort: maybe { $0.int(1...65_535) },
-            maxBodyBytes: Int64(number(upTo: (1 << 53) - 1)), readTimeoutSeconds: int(1...3600))
+            maxBodyBytes: Int64(number(upTo: (1 << 53) - 1)), readTimeoutSeconds: int(1...3600),
+            tls: maybe {
+                .init(certificateSecret: $0.secretName(), keySecret: $0.secretName(), redirect: $0.chance())
+            },
+            allow: maybe { [$0.range(), $0.range()] }, deny: maybe { [$0.range()] },
+            maintenance: maybe { maker in
+                .init(
+                    retryAfterSeconds: maker.int(1...86_400),
+                    message: maker.maybe { "m" + $0.name(20) })
+            })
+    }
+
+    mutating func range() -> AddressRange {
+        let text =
+            chance() ? "10.\(int(0...255)).\(int(0...255)).0/\(int(0...32))" : "fd00:\(int(0...9999))::/\(int(0...128))"
+        // Both forms are ranges by the type's own rule.
+        return AddressRange(rawValue: text)!
     }
 
     mutating func secretName() -> SecretName { SecretName(unchecked: "s" + name(8)) }
@@ -138,7 +154,7 @@ struct MessageMaker {
                     app: $0.app(), routing: $0.routing(),
                     targets: $0.list {
                         .init(instance: $0.instance(), endpoint: $0.endpoint(), weight: $0.int(1...100))
-                    })
+                    }, secrets: $0.chance() ? [] : [$0.sealed(), $0.sealed()])
             })
     }
 

@@ -394,7 +394,10 @@ local SPEC = { fields = {
     ["logs?"] = { fields = { ["maxSizeBytes?"] = "whole", ["maxFiles?"] = "whole" } },
     routing = { fields = {
         hosts = TEXTS, pathPrefix = "text", method = { "least_conn", "ip_hash", "random" }, ["listenPort?"] = "whole",
-        maxBodyBytes = "whole", readTimeoutSeconds = "whole" } },
+        maxBodyBytes = "whole", readTimeoutSeconds = "whole", ["tls?"] = { fields = {
+            certificateSecret = "text", keySecret = "text", redirect = "flag" } },
+        ["allow?"] = TEXTS, ["deny?"] = TEXTS, ["maintenance?"] = { fields = {
+            retryAfterSeconds = "whole", ["message?"] = "text" } } } },
     termination = { fields = { drainSeconds = "whole", gracePeriodSeconds = "whole" } },
     rollout = { fields = {
         surge = { one = { "whole", "text" } }, unavailable = { one = { "whole", "text" } },
@@ -492,12 +495,37 @@ local status_fields = {
     field("exit code", zigzag(32)), field("message", text(4096)), field("started at", TIME), field("last probe", TIME),
     field("since", TIME),
 }
+local function is_secret_name(value) return value:find("^[A-Za-z0-9][A-Za-z0-9._-]*$") ~= nil end
+local function is_not_empty(value) return value ~= "" end
+local sealed = record("name", field("name", text(63, is_secret_name), "secret.name"),
+    field("version", SMALL, "secret.version"), field("key id", text(63, is_not_empty), "secret.key_id"),
+    field("box", text(65536, is_not_empty), "secret.box"))
+-- A list that has at least one element.
+local function some(limit, kind, slug, label)
+    local every = list(limit, kind, slug, label)
+    return { dissect = function(reader, tree, name)
+        local values = every.dissect(reader, tree, name)
+        check(#values > 0, reader, "an empty list")
+        return values
+    end }
+end
+
+local function is_range(value) return value:find("^[%x:.]+$") or value:find("^[%x:.]+/%d%d?%d?$") end
+local tls = record("certificate", field("certificate", text(63, is_secret_name), "route.tls.certificate"),
+    field("key", text(63, is_secret_name), "route.tls.key"), field("redirect", flag, "route.tls.redirect"))
+local maintenance = record("message", field("retry after", SMALL, "route.maintenance.retry_after"),
+    field("message", text(200), "route.maintenance.message"))
 local target = record("instance", field("instance", INSTANCE), field("endpoint", endpoint),
     field("weight", varint(1, 100)))
 local route = record("app", field("app", NAME), field("hosts", list(256, text(255), "route.host", "host")),
     field("path prefix", text(1024)),
-    field("method", words(0, "least connections", "by client address", "random")), { flags = { "listen port" } },
+    field("method", words(0, "least connections", "by client address", "random")),
+    { flags = { "listen port", "TLS", "maintenance", "allow", "deny", "secrets" } },
     field("listen port", PORT), field("largest request body", SIZE), field("read time-out", SMALL),
+    field("TLS", tls), field("maintenance", maintenance),
+    field("allow", some(128, text(43, is_range), "route.allow", "range")),
+    field("deny", some(128, text(43, is_range), "route.deny", "range")),
+    field("secrets", some(2, sealed, nil, "secret")),
     field("targets", list(4096, target, nil, "target")))
 
 local f_bucket = declare("uint32", "latency.bucket", "Bucket")
@@ -551,11 +579,6 @@ local magic = scalar("string", function(reader)
     check(value == "ORCH", reader, "the magic number")
     return value, value, value
 end)
-local function is_secret_name(value) return value:find("^[A-Za-z0-9][A-Za-z0-9._-]*$") ~= nil end
-local function is_not_empty(value) return value ~= "" end
-local sealed = record("name", field("name", text(63, is_secret_name), "secret.name"),
-    field("version", SMALL, "secret.version"), field("key id", text(63, is_not_empty), "secret.key_id"),
-    field("box", text(65536, is_not_empty), "secret.box"))
 local run = { field("revision", SMALL), field("node", NAME), field("replicas", SMALL),
     field("spec", document(function(value) return fits(value, SPEC) end)),
     field("secrets", list(17, sealed, nil, "secret")) }

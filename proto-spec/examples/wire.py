@@ -122,6 +122,15 @@ def many(limit, kind):
                 lambda values: write_varint(len(values)) + b"".join(kind.write(value) for value in values))
 
 
+def some(limit, kind):
+    """At least one."""
+    def read(reader):
+        values = many(limit, kind).read(reader)
+        check(values)
+        return values
+    return Kind(read, many(limit, kind).write)
+
+
 FLAGS = "\0flags"  # A pair (FLAGS, names) in a record: which of the named fields follow, bit 0 first.
 
 
@@ -286,7 +295,9 @@ SPEC = {
                   "sizeBytes?": int}],
     "logs?": {"maxSizeBytes?": int, "maxFiles?": int},
     "routing": {"hosts": [str], "pathPrefix": str, "method": ("least_conn", "ip_hash", "random"), "listenPort?": int,
-                "maxBodyBytes": int, "readTimeoutSeconds": int},
+                "maxBodyBytes": int, "readTimeoutSeconds": int,
+                "tls?": {"certificateSecret": str, "keySecret": str, "redirect": bool}, "allow?": [str], "deny?": [str],
+                "maintenance?": {"retryAfterSeconds": int, "message?": str}},
     "termination": {"drainSeconds": int, "gracePeriodSeconds": int},
     "rollout": {"surge": amount, "unavailable": amount, "progressDeadlineSeconds": int, "minHealthySeconds?": int,
                 "strategy?": ("rolling", "canary"), "canary?": {
@@ -341,10 +352,19 @@ STATUS = record(
     ("container id", text(80)), ("endpoint", ENDPOINT), ("restarts", SMALL), ("failures", SMALL),
     ("exit code", Kind(read_exit_code, write_zigzag)), ("message", text(4096)), ("started at", TIME),
     ("last probe", TIME), ("since", TIME))
+SECRET = text(63, lambda value: SECRET_NAME.fullmatch(value) is not None)
+SEALED = record(
+    ("name", SECRET), ("version", SMALL),
+    ("key id", text(63, lambda value: value != "")), ("box", text(65536, lambda value: value != "")))
+RANGE = text(43, lambda value: re.fullmatch(r"[0-9a-fA-F:.]+(/[0-9]{1,3})?", value) is not None)
 ROUTE = record(
     ("app", NAME), ("hosts", many(256, text(255))), ("path prefix", text(1024)),
-    ("method", words("least connections", "by client address", "random")), (FLAGS, ("listen port",)),
-    ("listen port", PORT), ("largest request body", SIZE), ("read time-out", SMALL),
+    ("method", words("least connections", "by client address", "random")),
+    (FLAGS, ("listen port", "TLS", "maintenance", "allow", "deny", "secrets")), ("listen port", PORT),
+    ("largest request body", SIZE), ("read time-out", SMALL),
+    ("TLS", record(("certificate", SECRET), ("key", SECRET), ("redirect", FLAG))),
+    ("maintenance", record(("retry after", SMALL), ("message", text(200)))), ("allow", some(128, RANGE)),
+    ("deny", some(128, RANGE)), ("secrets", some(2, SEALED)),
     ("targets", many(4096, record(("instance", INSTANCE), ("endpoint", ENDPOINT), ("weight", ranged(1, 100))))))
 
 
@@ -387,9 +407,6 @@ HELLO = record(
     ("channel", words("control", "bulk")), ("features", VARINT), ("nonce", byte_string(0, 32)))
 COMMAND = record(("epoch", EPOCH), ("kind", words("run", "stop", "retry", first=1)), ("instance", INSTANCE))
 SECRET_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*")
-SEALED = record(
-    ("name", text(63, lambda value: SECRET_NAME.fullmatch(value) is not None)), ("version", SMALL),
-    ("key id", text(63, lambda value: value != "")), ("box", text(65536, lambda value: value != "")))
 COMMAND_REST = {"stop": record(("grace", ranged(0, 600))), "retry": record(), "run": record(
     ("revision", SMALL), ("node", NAME), ("replicas", SMALL), ("spec", in_form(DOCUMENT, SPEC)),
     ("secrets", many(17, SEALED)))}

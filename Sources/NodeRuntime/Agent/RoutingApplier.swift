@@ -1,35 +1,47 @@
+import Foundation
 import Logging
 import OrchestryModel
+import ProxyConfig
 import ProxyControl
+import SecretSealing
 
 /// Puts the newest routing table into effect on this node's proxy, minus what the agent knows is not ready, and
 /// acknowledges it once it is effective. Many changes that arrive while one is applied become one.
 actor RoutingApplier {
+    let node: NodeID
     private let proxy: NginxController?
+    private let secretKeys: SecretKeys?
     private let agent: Agent
     private let logger: Logger
     private let acknowledge: @Sendable (RoutingTable.Version) -> Void
     private let onApplied: @Sendable (RoutingTable) async -> Void
-    private let onRejected: @Sendable (String) -> Void
+    let onEvent: @Sendable (EventKind, AppName?, String, JSONValue) -> Void
 
     private(set) var table = RoutingTable.empty
     private var applied: (version: RoutingTable.Version, excluded: Set<InstanceID>)?
     private var rejection: String?
+    /// Of the last result.
+    var problems: Set<ProxyStructure.Problem> = []
+    var certificates: [AppName: CertificateState] = [:]
+    /// Certificates whose end was announced: app and fingerprint.
+    var warned: Set<String> = []
     private let signals: AsyncStream<Void>
     private let signal: AsyncStream<Void>.Continuation
 
     init(
-        proxy: NginxController?, agent: Agent, logger: Logger,
+        node: NodeID, proxy: NginxController?, agent: Agent, secretKeys: SecretKeys?, logger: Logger,
         acknowledge: @escaping @Sendable (RoutingTable.Version) -> Void,
         onApplied: @escaping @Sendable (RoutingTable) async -> Void,
-        onRejected: @escaping @Sendable (String) -> Void
+        onEvent: @escaping @Sendable (EventKind, AppName?, String, JSONValue) -> Void
     ) {
+        self.node = node
         self.proxy = proxy
+        self.secretKeys = secretKeys
         self.agent = agent
         self.logger = logger
         self.acknowledge = acknowledge
         self.onApplied = onApplied
-        self.onRejected = onRejected
+        self.onEvent = onEvent
         (signals, signal) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
     }
 
@@ -53,6 +65,14 @@ actor RoutingApplier {
         }
     }
 
+    /// Looks at the ends of certificates each hour, until cancelled.
+    func watch() async {
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: .seconds(3600)) } catch { return }
+            watchCertificates(now: Date())
+        }
+    }
+
     private func apply() async {
         let table = table
         guard table.version > .zero else { return }
@@ -62,7 +82,9 @@ actor RoutingApplier {
             return
         }
         do {
-            _ = try await proxy?.apply(table, excluding: excluded)
+            let opened = Self.certificates(of: table, with: secretKeys)
+            let result = try await proxy?.apply(table, excluding: excluded, certificates: opened)
+            if let result { report(result, now: Date()) }
             rejection = nil
         } catch  where error.code == .stale {
             // A newer table overtook this one and is in effect.
@@ -77,7 +99,11 @@ actor RoutingApplier {
                 retryLater()
                 return
             }
-            if rejection != message { onRejected(message) }
+            if rejection != message {
+                onEvent(
+                    .proxyRejected, nil, "nginx of \(node) refused the new configuration; the old one goes on serving",
+                    ["error": .string(message)])
+            }
             rejection = message
         }
         applied = (table.version, excluded)

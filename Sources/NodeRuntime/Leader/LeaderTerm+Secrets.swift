@@ -10,14 +10,14 @@ extension LeaderTerm {
     /// The sealed secrets a spec names.
     /// - Parameter pinned: what the revision used before; newer versions are taken only for what is not in it.
     func currentSecrets(of spec: AppSpec, keeping pinned: [SealedSecret]) -> [SealedSecret] {
-        spec.secretNames.compactMap { name in
+        spec.allSecretNames.compactMap { name in
             let kept = spec.environmentSecrets.contains(name) ? pinned.first { $0.name == name } : nil
             return kept ?? secrets[name]?.sealed
         }
     }
 
     func users(of name: SecretName) -> [Application] {
-        applications.values.filter { $0.spec.secretNames.contains(name) }.sorted { $0.name < $1.name }
+        applications.values.filter { $0.spec.allSecretNames.contains(name) }.sorted { $0.name < $1.name }
     }
 
     /// A new version; apps that run with the old one get new instances, one revision up with the same spec.

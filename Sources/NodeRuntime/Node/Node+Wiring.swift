@@ -9,6 +9,7 @@ import NodeConfiguration
 import OrchestryModel
 import PeerTransport
 import PostgresStore
+import ProxyConfig
 import ProxyControl
 import RestFacade
 import WireProtocol
@@ -110,7 +111,15 @@ extension Node {
         guard configuration.proxyEnabled else { return nil }
         var settings = ProxySettings(
             folder: configuration.dataDirectory + "/proxy", listenHost: configuration.proxyHost,
-            listenPort: configuration.proxyPort)
+            listenPort: configuration.proxyPort, httpsPort: configuration.proxyHTTPSPort)
+        settings.trustedProxies = configuration.proxyTrusted.map(\.rawValue)
+        settings.shutdownSeconds = Int(configuration.proxyShutdownTimeout.components.seconds)
+        if configuration.proxyAPIHost != nil || configuration.proxyAPIPort != nil {
+            settings.api = ProxyLayout.API(
+                host: configuration.proxyAPIHost, port: configuration.proxyAPIPort,
+                ownHost: FacadeAnnouncer.address(configuration.apiHost), ownPort: configuration.apiPort,
+                maxBodyBytes: configuration.maxBodyBytes)
+        }
         settings.binary = configuration.proxyBinary
         settings.workerProcesses = configuration.proxyWorkers
         settings.mode =

@@ -41,6 +41,7 @@ package final class Node: Service {
     let proxy: NginxController?
     let agent: Agent
     let applier: RoutingApplier
+    let announcer: FacadeAnnouncer
     let sampler: Sampler
     let flusher: OutboxFlusher
     let recorder: EventRecorder
@@ -108,14 +109,11 @@ package final class Node: Service {
             node: id, agent: agent, proxy: proxy, usage: UsageReader(engine: engine), clock: clock,
             logger: logger, deliver: { await reference.node?.deliver($0) })
         applier = RoutingApplier(
-            proxy: proxy, agent: agent, logger: logger,
+            node: id, proxy: proxy, agent: agent, secretKeys: configuration.secretKeys, logger: logger,
             acknowledge: { reference.node?.acknowledge($0) },
             onApplied: { [sampler] table in await sampler.route(table.routes.map(\.app)) },
-            onRejected: { message in
-                reference.node?.record(
-                    .proxyRejected, nil, "nginx of \(id) refused the new configuration; the old one goes on serving",
-                    ["error": .string(message)])
-            })
+            onEvent: { reference.node?.record($0, $1, $2, $3) })
+        announcer = FacadeAnnouncer(proxy: proxy, list: { reference.node?.facadeList() })
         flusher = OutboxFlusher(
             outbox: outbox, logger: logger,
             deliver: { await reference.node?.deliverOutbox($0, $1) })
@@ -157,6 +155,8 @@ package final class Node: Service {
             group.addTask { await self.pool.run() }
             group.addTask { await self.agent.run() }
             group.addTask { await self.applier.run() }
+            group.addTask { await self.applier.watch() }
+            group.addTask { await self.announcer.run() }
             group.addTask { await self.sampler.run() }
             group.addTask { await self.flusher.run() }
             group.addTask { await self.recorder.run() }
@@ -178,6 +178,7 @@ package final class Node: Service {
             self.pool.stop()
             self.agent.stop()
             self.applier.stop()
+            self.announcer.stop()
             self.flusher.stop()
         }
         await close()
@@ -241,6 +242,7 @@ package final class Node: Service {
             break
         case .leader(let node, let epoch):
             state.withLock { $0.leader = node }
+            announcer.wake()
             if node != id { endTerm(olderThan: epoch) }
             leaderChanges.notify()
             flusher.wake()

@@ -11,6 +11,7 @@ struct NodeRouter: PeerHandler {
     func peerConnected(_ peer: NodeInfo) {
         node.logger.info("Peer connected", metadata: ["peer": "\(peer.id)", "role": "\(peer.role)"])
         node.heard(peer.id)
+        node.announcer.wake()
         node.currentTerm?.submit(.peerConnected(peer))
         // A leader that has just got to know us needs to know what runs here.
         node.pool.add { await node.sendInventory() }
@@ -18,6 +19,7 @@ struct NodeRouter: PeerHandler {
 
     func peerDisconnected(_ peer: NodeID, reason: String) {
         node.logger.warning("Peer disconnected", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
+        node.announcer.wake()
         node.currentTerm?.submit(.peerDisconnected(peer))
     }
 

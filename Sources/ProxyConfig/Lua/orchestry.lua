@@ -106,6 +106,11 @@ local function current(name)
     end
     app.index, app.version, app.method, app.n = loaded.index, loaded.version, loaded.method, #loaded.targets
     app.offset = region.app_offset(loaded.index)
+    app.maintenance = nil
+    local seconds, message = loaded.method:match("^maintenance:(%d+):(%S*)$")
+    if seconds then
+        app.maintenance = { seconds = seconds, message = ngx.unescape_uri(message) }
+    end
     app.place, app.host, app.port, app.weight, app.seed = {}, {}, {}, {}, {}
     app.uniform, app.total = true, 0
     for i, target in ipairs(loaded.targets) do
@@ -303,12 +308,17 @@ function M.balance(name)
             record = { 0, 0, 0, 0, 0, 0, 0, 0 }
         end
         record.started, record.count, record.place, record.app, record.none = now(), 0, nil, nil, false
+        record.maintenance = nil
         record.name = name
         records[key] = record
     elseif record.place then
         -- nginx asks again: the last attempt failed before the instance answered.
         finish(record.place, true, true)
         record.place = nil
+    end
+    if app.maintenance then
+        record.maintenance = app.maintenance
+        return ngx.exit(BUSY)
     end
     local found = app.n > 0 and choose(app, record)
     if not found then
@@ -340,7 +350,7 @@ local function no_answer()
     return times ~= nil and times:sub(-1) == "-"
 end
 
--- log_by_lua of every location of an app; without a name in the error page, which apps of one host share.
+-- log_by_lua of every location of an app, its error page included.
 function M.log(name)
     local key = request_key()
     local record = records[key]
@@ -401,19 +411,44 @@ function M.log(name)
     cells[bucket] = cells[bucket] + 1
 end
 
+local escapes = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = '\\"', ["\\"] = "\\\\" }
+
+-- Status, title, seconds until it makes sense to ask again (nil: no telling).
+local function reason(record)
+    local status = ngx.status
+    if record and record.maintenance then
+        local message = record.maintenance.message
+        return 503, message ~= "" and message or "The app is being worked on", record.maintenance.seconds
+    elseif record and record.none then
+        return 503, "No instance of the app is ready", "1"
+    elseif status == 403 then
+        return 403, "This client may not reach the app"
+    elseif status == 413 then
+        return 413, "The request's body is larger than the app takes"
+    elseif status == 504 then
+        return 504, "The app did not answer in time"
+    end
+    return status, "The app did not answer"
+end
+
 -- The error page of an app's locations, for what nginx itself had to answer.
 function M.problem()
     local record = records[request_key()]
-    local status, title = ngx.status, "The app did not answer"
-    if record and record.none then
-        status, title = 503, "No instance of the app is ready"
-        ngx.header["Retry-After"] = "1"
-    elseif status == 504 then
-        title = "The app did not answer in time"
-    end
+    local status, title, seconds = reason(record)
     ngx.status = status
-    ngx.header["Content-Type"] = "application/problem+json"
-    local body = string.format('{"status":%d,"title":"%s"}\n', status, title)
+    ngx.header["Retry-After"] = seconds
+    local accept, body = ngx.var.http_accept, nil
+    -- A page for people, who are told so only where somebody has something to tell them.
+    if record and record.maintenance and accept and accept:find("text/html", 1, true) then
+        ngx.header["Content-Type"] = "text/html; charset=utf-8"
+        title = title:gsub("[&<>]", escapes)
+        body = "<!doctype html>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n"
+            .. "<title>Maintenance</title>\n<body style=\"font:1.2em sans-serif;margin:20vh auto;max-width:30em;"
+            .. "padding:0 1em\">\n<h1>Maintenance</h1>\n<p>" .. title .. "</p>\n"
+    else
+        ngx.header["Content-Type"] = "application/problem+json"
+        body = string.format('{"status":%d,"title":"%s"}\n', status, (title:gsub('["\\]', escapes)))
+    end
     ngx.header["Content-Length"] = #body
     ngx.print(body)
 end

@@ -113,11 +113,7 @@ function M.counters()
     answer(200, table.concat(parts))
 end
 
--- GET and PUT /membership.
-function M.membership()
-    if ngx.req.get_method() ~= "PUT" then
-        return answer(200, membership.get())
-    end
+local function body()
     ngx.req.read_body()
     local text = ngx.req.get_body_data()
     if not text then
@@ -128,7 +124,28 @@ function M.membership()
             file:close()
         end
     end
-    local changed, status, message = membership.put(text)
+    return text
+end
+
+-- GET and PUT /facades.
+function M.facades()
+    local api = require "orchestry_api"
+    if ngx.req.get_method() ~= "PUT" then
+        return answer(200, api.get())
+    end
+    local count, message = api.put(body())
+    if count then
+        return answer(200, "nodes " .. count .. "\n")
+    end
+    return answer(400, message .. "\n")
+end
+
+-- GET and PUT /membership.
+function M.membership()
+    if ngx.req.get_method() ~= "PUT" then
+        return answer(200, membership.get())
+    end
+    local changed, status, message = membership.put(body())
     if changed then
         return answer(200, "changed " .. changed .. "\n")
     end
