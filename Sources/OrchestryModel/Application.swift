@@ -18,10 +18,12 @@ public struct Application: Hashable, Sendable, Codable {
     public var secrets: [SealedSecret]
     /// nil: no review is needed. One of another revision counts for nothing.
     public var imageReview: ImageReview?
+    /// What people told the autoscaler; nil: nothing. May hold what has expired.
+    public var control: ScalingControl?
     public init(
         spec: AppSpec, document: JSONValue, revision: Int, status: Status, replicas: Int, createdAt: WallTime,
         updatedAt: WallTime, lastScaledAt: WallTime? = nil, secrets: [SealedSecret] = [],
-        imageReview: ImageReview? = nil
+        imageReview: ImageReview? = nil, control: ScalingControl? = nil
     ) {
         self.spec = spec
         self.document = document
@@ -33,6 +35,7 @@ public struct Application: Hashable, Sendable, Codable {
         self.lastScaledAt = lastScaledAt
         self.secrets = secrets
         self.imageReview = imageReview
+        self.control = control
     }
     public var name: AppName { spec.name }
 

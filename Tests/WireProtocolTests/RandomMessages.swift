@@ -168,14 +168,20 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...6) {
+        switch int(0...8) {
         case 0: .register(document: document())
-        case 1: .scale(app(), replicas: int(0...100))
+        case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document())
         case 3:
             .simulateMetrics(app(), SimulatedMetrics(rps: double(0...1e6), healthyReplicas: maybe { $0.int(0...9) }))
         case 4: .events(app: maybe { $0.app() }, limit: int(1...1000))
         case 5: .stepDown
+        case 6: .autoscale(app(), AutoscaleChange(.pause, .in, forSeconds: maybe { $0.int(1...9) }))
+        case 7:
+            .simulate(
+                app(),
+                SimulationRequest(
+                    policy: document(), sinceSeconds: int(60...90), capacityPerInstance: maybe { $0.double(1...9) }))
         default: .why(app())
         }
     }
