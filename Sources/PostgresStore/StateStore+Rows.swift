@@ -5,7 +5,7 @@ extension StateStore {
     static let selectApplication = """
         SELECT spec, document, revision, status, replicas, \(SQL.milliseconds("created_at")),
             \(SQL.milliseconds("updated_at")), \(SQL.milliseconds("last_scaled_at")), name,
-            orchestry_secrets(secret_versions), image_review
+            orchestry_secrets(secret_versions), image_review, scaling_control
         FROM applications
         """
 
@@ -21,7 +21,8 @@ extension StateStore {
             spec: spec, document: try row.jsonValue(1), revision: try row.int(2), status: status,
             replicas: try row.int(4), createdAt: try row.time(5), updatedAt: try row.time(6),
             lastScaledAt: try row.optionalTime(7), secrets: try row.json(9, as: [SealedSecret].self),
-            imageReview: row.values[10] == nil ? nil : try row.json(10, as: ImageReview?.self))
+            imageReview: row.values[10] == nil ? nil : try row.json(10, as: ImageReview?.self),
+            control: row.values[11] == nil ? nil : try row.json(11, as: ScalingControl?.self))
     }
 
     static let allInstances = Statement(
