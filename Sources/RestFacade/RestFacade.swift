@@ -50,9 +50,9 @@ package struct RestFacade: Sendable {
 
     private func answer(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
         switch route {
-        case .register, .start, .stop, .scale, .retry, .setPolicy, .simulateMetrics, .deleteApp, .stepDown, .listApps,
-            .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
-            .removeSecret:
+        case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .deleteApp,
+            .stepDown, .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .listSecrets,
+            .showSecret, .setSecret, .removeSecret:
             return try await ask(route, request, context)
         case .systemMetrics:
             guard ContentNegotiation.prefersPrometheus(request.headers[.accept]) else {

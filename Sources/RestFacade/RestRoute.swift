@@ -2,7 +2,7 @@ import HTTPTypes
 
 /// Every route there is: the one list the router, the answers 404 and 405, and the test of `openapi.json` go by.
 package enum RestRoute: String, CaseIterable, Sendable {
-    case register, start, stop, scale, retry, setPolicy, simulateMetrics, deleteApp
+    case register, start, stop, scale, autoscale, retry, setPolicy, simulateMetrics, simulate, deleteApp
     case listApps, appStatus, appDocument, appLogs, appMetrics, why
     case events, systemMetrics, prometheusMetrics
     case listSecrets, showSecret, setSecret, removeSecret
@@ -11,7 +11,8 @@ package enum RestRoute: String, CaseIterable, Sendable {
 
     package var method: HTTPRequest.Method {
         switch self {
-        case .register, .start, .stop, .scale, .retry, .setPolicy, .simulateMetrics, .stepDown: .post
+        case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .stepDown:
+            .post
         case .deleteApp, .removeSecret: .delete
         case .setSecret: .put
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
@@ -29,8 +30,10 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .stop: "/apps/{name}/down"
         case .scale: "/apps/{name}/scale"
         case .retry: "/apps/{name}/retry"
+        case .autoscale: "/apps/{name}/autoscale"
         case .setPolicy: "/apps/{name}/policy"
         case .simulateMetrics: "/apps/{name}/simulateMetrics"
+        case .simulate: "/apps/{name}/simulate"
         case .deleteApp: "/apps/{name}"
         case .listApps: "/apps"
         case .appStatus: "/apps/{name}/status"

@@ -46,9 +46,9 @@ struct Orchestry: AsyncParsableCommand {
             """,
         version: version,
         subcommands: [
-            Register.self, Up.self, Down.self, Delete.self, Scale.self, Retry.self, List.self, Status.self, Spec.self,
-            Metrics.self, Logs.self, Events.self, Why.self, Info.self, Cluster.self, Secret.self, Certs.self,
-            Config.self,
+            Register.self, Up.self, Down.self, Delete.self, Scale.self, Autoscale.self, Simulate.self, Retry.self,
+            List.self, Status.self, Spec.self, Metrics.self, Logs.self, Events.self, Why.self, Info.self, Cluster.self,
+            Secret.self, Certs.self, Config.self,
             Version.self,
         ])
 }

@@ -1,6 +1,7 @@
 import Autoscaling
 import DockerEngine
 import Logging
+import MetricsCache
 import OrchestryModel
 import PostgresStore
 import RestFacade
@@ -40,6 +41,14 @@ actor LeaderTerm {
         var publish: @Sendable (RoutingTable, NodeID?) -> Void
         var record: @Sendable (EventKind, AppName?, String, JSONValue) -> Void
         var recordDecision: @Sendable (ScalingDecision) async -> Void
+        /// Puts records of evaluations into this node's cache.
+        var keepRecords: @Sendable ([MetricsDatabase.ScalingLine]) async -> Void
+        /// All samples this node's cache has since a second; none where it can't be read.
+        var pastSamples: @Sendable (Int64) async -> [Sample]
+        /// What this node's cache has of an app's load and scaling since a second.
+        var history: @Sendable (AppName, Int64) async throws -> ScalingHistory
+        /// A page of an instance; nil: it does not answer as it should.
+        var fetchPage: @Sendable (Endpoint, String) async -> String?
         var fetchLogs: @Sendable (NodeID, InstanceID, Int) async -> [InstanceLogLine]
         var connectedPeers: @Sendable () -> [NodeInfo]
         var requestInventories: @Sendable () -> Void
@@ -65,6 +74,10 @@ actor LeaderTerm {
     var reconciler: Reconciler
     /// Latest usage per instance, for status pages.
     var usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:]
+    var scheduleClocks: [AppName: ScheduleClock] = [:]
+    var scraper = MetricScraper()
+    /// A simulation is under way: one at a time.
+    var isSimulating = false
     /// Apps whose replica count changed while PostgreSQL was away.
     var unsaved: Set<AppName> = []
     /// The turn of the last write of desired state: in PostgreSQL a lower one comes too late. Under the write lock.
@@ -117,6 +130,7 @@ actor LeaderTerm {
             group.addTask { await self.writer.run() }
             group.addTask { await self.tick() }
             group.addTask { await self.evaluateEachSecond() }
+            group.addTask { await self.scrapeEachSecond() }
             group.addTask { await self.maintain() }
             for await input in inputs {
                 waiting.subtract(1, ordering: .relaxed)
@@ -156,12 +170,11 @@ actor LeaderTerm {
                 applications = Dictionary(stored.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
                 secrets = Dictionary(state.secrets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
                 // Rate limits and cooldown hold across a change of leader.
-                surroundings.scaling.with { scaling in
-                    for past in state.scalings {
-                        scaling.noteScaled(
-                            past.app, from: past.fromReplicas, to: past.toReplicas, at: past.time.wholeSecond)
-                    }
+                for past in state.scalings {
+                    surroundings.scaling.noteScaled(
+                        past.app, from: past.fromReplicas, to: past.toReplicas, at: past.time.wholeSecond)
                 }
+                await warmLongWindows()
                 isLoaded = true
                 logger.info(
                     "Desired state loaded",
