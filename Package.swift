@@ -67,7 +67,7 @@ let package = Package(
         .library(
             name: "OrchestryCore",
             targets: [
-                "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "Scheduling",
+                "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "ScalingSimulation", "Scheduling",
                 "MetricsCache", "PeerTransport", "SimulationKit",
             ]),
     ],
@@ -103,6 +103,7 @@ let package = Package(
         pure("WireProtocol", ["OrchestryModel", nioCore]),
         pure("Leadership", ["OrchestryModel"]),
         pure("Autoscaling", ["OrchestryModel"]),
+        pure("ScalingSimulation", ["OrchestryModel", "Autoscaling"]),
         pure("Scheduling", ["OrchestryModel"]),
         pure("ProxyConfig", ["OrchestryModel"], resources: [.embedInCode("Lua")]),
         pure("SimulationKit", ["OrchestryModel", "Leadership"]),
@@ -120,7 +121,7 @@ let package = Package(
         shell("MetricsCache", ["CSQLite", "OrchestryModel", "WireProtocol", nioCore, logging]),
         shell(
             "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, logging]),
-        shell("HealthProbes", ["OrchestryModel", nioCore, nioPosix, logging]),
+        shell("HealthProbes", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, logging]),
         shell(
             "ProxyControl", ["OrchestryModel", "ProxyConfig", "Certificates", logging]),
         shell(
@@ -130,7 +131,7 @@ let package = Package(
         shell(
             "NodeRuntime",
             [
-                "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "Scheduling",
+                "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "ScalingSimulation", "Scheduling",
                 "ProxyConfig", "NodeConfiguration", "PeerTransport", "PostgresStore",
                 "MetricsCache", "DockerEngine", "HealthProbes", "ProxyControl", "RestFacade", "Certificates",
                 "SecretSealing",
@@ -149,7 +150,8 @@ let package = Package(
         .executableTarget(
             name: "orchestry",
             dependencies: [
-                "OrchestryModel", "Certificates", "SecretSealing", argumentParser, asyncHTTPClient,
+                "OrchestryModel", "Autoscaling", "ScalingSimulation", "Certificates", "SecretSealing", argumentParser,
+                asyncHTTPClient,
                 nioCore, nioHTTP1, yams,
             ],
             swiftSettings: strict),
@@ -162,6 +164,7 @@ let package = Package(
         tests("LeadershipTests", ["Leadership", "OrchestryModel"]),
         tests("SimulationTests", ["SimulationKit", "Leadership", "OrchestryModel"]),
         tests("AutoscalingTests", ["Autoscaling", "OrchestryModel"]),
+        tests("ScalingSimulationTests", ["ScalingSimulation", "Autoscaling", "OrchestryModel"]),
         tests("SchedulingTests", ["Scheduling", "OrchestryModel"]),
         tests("ProxyConfigTests", ["ProxyConfig", "OrchestryModel"], resources: [.copy("Golden")]),
         tests("NodeConfigurationTests", ["NodeConfiguration", "SecretSealing", "OrchestryModel"]),

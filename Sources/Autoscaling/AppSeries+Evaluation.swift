@@ -3,7 +3,8 @@ import OrchestryModel
 extension AppSeries {
     /// Evaluates the app. Steps, in this order: factors and the wish they add up to; burst window; stabilization;
     /// cooldown; steps; rate policies and bounds; rollout, pauses and capacity.
-    mutating func evaluate(policy: ScalingPolicy, state: ReplicaState, at second: Int64) -> Evaluation {
+    mutating func evaluate(policy given: ScalingPolicy, state: ReplicaState, at second: Int64) -> Evaluation {
+        let policy = state.schedule?.applied(to: given) ?? given
         retain(seconds: policy.windowSeconds)
         dropFuture(at: second)
         let end = windowEnd(at: second)
@@ -15,12 +16,24 @@ extension AppSeries {
                 scaleOutThresholdPercent: policy.scaleOutThresholdPercent,
                 scaleInThresholdPercent: policy.scaleInThresholdPercent),
             count: state.desired)
+        course.evaluation.schedule = state.schedule?.name
         measure(policy, state, end: end, into: &course)
         if state.desired == 0 || policy.mode == .manual {
             course.count = state.desired
             course.explain(state.desired == 0 ? .stopped : .manual)
             // Ready for the day the mode changes: no wish from before may shrink what a person set.
             wishes.record(state.desired, at: second)
+        } else if let fixed = state.fixed, fixed.untilSecond > second {
+            course.count = state.desired
+            let left = Int(min(fixed.untilSecond - second, Int64(Int32.max)))
+            course.evaluation.limits.append(
+                AppliedLimit(rule: .fixed, from: state.desired, to: fixed.replicas, value: left))
+            course.count = fixed.replicas
+            // Real capacity is no matter of opinion.
+            if let limit = state.capacityLimit, course.count > max(limit, state.desired) {
+                course.move(to: max(limit, state.desired), .capacity, value: limit)
+            }
+            wishes.record(course.count, at: second)
         } else {
             applyBurst(policy, state, end: end, at: second, to: &course)
             applyTimeLimits(policy, state, at: second, to: &course)
@@ -84,8 +97,16 @@ extension AppSeries {
                     if let levels { Self.readLevels(levels.cpu, arithmetic, state, into: &factor) }
                 case .memory:
                     if let levels { Self.readLevels(levels.memory, arithmetic, state, into: &factor) }
+                case .custom: break  // Below: their targets are in a list of their own.
                 }
             }
+            course.evaluation.factors.append(factor)
+        }
+        for metric in policy.customMetrics ?? [] {
+            var factor = Factor(
+                metric: .custom, name: metric.name, observed: nil, target: metric.target, factor: nil, measured: 0,
+                missing: 0, setAside: 0, wanted: nil)
+            readCustom(metric, arithmetic, state, start: end - Int64(policy.windowSeconds) + 1, end: end, into: &factor)
             course.evaluation.factors.append(factor)
         }
         guard !course.evaluation.factors.isEmpty else { return course.explain(.noTargets) }
@@ -113,6 +134,7 @@ extension AppSeries {
                 age == nil ? .noMetrics : .staleMetrics, value: Int(min(age ?? 0, Int64(Int32.max))))
         }
         course.evaluation.deciding = best.metric
+        course.evaluation.decidingName = best.name
         if asked < current, factors.contains(where: { $0.wanted == nil }) {
             return course.explain(.missingMetrics)
         }
@@ -142,7 +164,7 @@ extension AppSeries {
     }
 
     /// A metric never asks for a change against its own direction: what is on its way already counts.
-    private static func agree(_ answer: ReplicaArithmetic.Answer, current: Int) -> Int {
+    static func agree(_ answer: ReplicaArithmetic.Answer, current: Int) -> Int {
         switch answer.direction {
         case .out: max(answer.count, current)
         case .hold: current
@@ -195,7 +217,9 @@ extension AppSeries {
         case .out: capped.count = min(answer.count, ready + max(1, ready / 2))
         case .hold: break
         case .in:
-            let isAlone = ScalingMetric.inOrder.allSatisfy { $0 == .latency || $0.target(in: policy) == nil }
+            let isAlone =
+                policy.customMetrics == nil
+                && ScalingMetric.inOrder.allSatisfy { $0 == .latency || $0.target(in: policy) == nil }
             if isAlone { capped.count = max(answer.count, (ready * 2 + 2) / 3) }
         }
         factor.wanted = Self.agree(capped, current: state.desired)
@@ -221,7 +245,7 @@ extension AppSeries {
     ) {
         let seconds = BurstWindow.seconds(ofWindow: policy.windowSeconds)
         let arithmetic = ReplicaArithmetic(policy)
-        let traffic = traffic(seconds: seconds, end: end, sliding: false)
+        let traffic = burstTraffic(seconds: seconds, end: end)
         let ready = max(state.ready.count, 1)
         var strongest: BurstReading?
         for metric in [ScalingMetric.rps, .connections] {
@@ -244,7 +268,10 @@ extension AppSeries {
             stable: course.count, burst: asked, overload: overload, windowSeconds: policy.windowSeconds, at: second)
         guard burst.isActive else { return }
         course.evaluation.burst = strongest
-        if let strongest, asked > course.count { course.evaluation.deciding = strongest.metric }
+        if let strongest, asked > course.count {
+            course.evaluation.deciding = strongest.metric
+            course.evaluation.decidingName = nil
+        }
         course.move(to: max(desired, state.desired), .burst, value: seconds)
     }
 

@@ -84,6 +84,25 @@ extension AppSeries {
         return reading
     }
 
+    /// Traffic of the short window, each node without its strongest second: one odd second (a reading that is wrong, a
+    /// second's worth of retries) is no burst, a step is one from its second second on. Seconds given by hand count as
+    /// they are.
+    mutating func burstTraffic(seconds: Int, end: Int64) -> TrafficReading {
+        var reading = traffic(seconds: seconds, end: end, sliding: false)
+        let start = end - Int64(seconds) + 1
+        guard reading.isKnown, !synthetic.contains(where: { $0.second >= start && $0.second <= end }) else {
+            return reading
+        }
+        reading.low = MicroTraffic()
+        for position in nodes.indices {
+            let latest = nodes[position].latest
+            guard latest != Int64.min, latest >= start else { continue }
+            let nodeEnd = latest >= end - Self.lateSeconds ? latest : end
+            reading.low += nodes[position].settled(from: nodeEnd - Int64(seconds) + 1, to: nodeEnd)
+        }
+        return reading
+    }
+
     /// - Returns: whether the node has a sample in the window.
     private mutating func add(
         nodeAt position: Int, to reading: inout TrafficReading, from start: Int64, end: Int64, sliding: Bool

@@ -35,6 +35,8 @@ struct AppSeries: Sendable {
     /// nil until an evaluation needs a percentile.
     var merged: LatencyWindow?
 
+    var custom: [CustomSeries] = []
+
     var wishes = Stabilization()
     var burst = BurstWindow()
     private(set) var changes: [RateLimits.Change] = []
@@ -119,6 +121,7 @@ struct AppSeries: Sendable {
         while capacity < needed { capacity *= 2 }
         for position in nodes.indices { nodes[position].grow(to: capacity) }
         for position in instances.indices { instances[position].use.grow(to: capacity) }
+        for position in custom.indices { custom[position].values.grow(to: capacity) }
     }
 
     /// Drops series from a clock that ran ahead and was set back: they would refuse all that comes now as too old.
@@ -130,6 +133,9 @@ struct AppSeries: Sendable {
         }
         for position in instances.indices where instances[position].use.latest > limit {
             instances[position].use = SecondRing(capacity: capacity)
+        }
+        for position in custom.indices where custom[position].values.latest > limit {
+            custom[position].values = SecondRing(capacity: capacity)
         }
         if let last = synthetic.last, last.second > limit { synthetic.removeAll { $0.second > limit } }
     }

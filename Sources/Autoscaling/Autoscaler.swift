@@ -25,6 +25,12 @@ public struct Autoscaler: Sendable {
         series[position(of: sample.app)].record(sample)
     }
 
+    /// Takes in a reading of a custom metric: any order; one for the same second replaces the earlier.
+    /// - Parameter name: as in the policy's `customMetrics`.
+    public mutating func record(_ reading: CustomReading, app: AppName) {
+        series[position(of: app)].record(reading)
+    }
+
     /// Replaces all samples of one second by a total for the whole app (`POST /apps/{name}/simulateMetrics`). An
     /// evaluation at `second` itself or later sees it.
     /// - Parameter metrics: `rps` and `activeConnections` of the whole app, `cpuPercent` and `memoryPercent` of each
@@ -33,8 +39,12 @@ public struct Autoscaler: Sendable {
         series[position(of: app)].inject(metrics, at: second)
     }
 
-    /// Keeps at least this much of an app's past from now on. Evaluations ask for their window by themselves; a
-    /// follower that wants to stay warm for windows of more than 49 s calls this when it learns the policy.
+    /// Windows up to this length are kept warm of apps whose policy is not known.
+    public static let followerWindowSeconds =
+        AppSeries.initialCapacity - Int(AppSeries.staleSeconds + AppSeries.aheadSeconds)
+
+    /// Keeps at least this much of an app's past from now on. Evaluations ask for their window by themselves; whoever
+    /// wants to be warm for windows of more than `followerWindowSeconds` calls this when it learns the policy.
     public mutating func retain(_ app: AppName, windowSeconds: Int) {
         series[position(of: app)].retain(seconds: windowSeconds)
     }

@@ -13,6 +13,10 @@ extension Evaluation {
             return "Hold at \(current)\(wishes): \(factorWords); \(cause)"
         }
         let direction = wanted > current ? "Scale out" : "Scale in"
+        if let fixed = limits.first(where: { $0.rule == .fixed }) {
+            return "\(direction): \(words(for: limits.last { $0.from != $0.to && $0.rule != .fixed } ?? fixed)): "
+                + "\(current) → \(wanted)"
+        }
         var cause = factorWords ?? "no metric"
         if let bound = limits.last(where: { $0.rule == .minReplicas || $0.rule == .maxReplicas }),
             bound.rule == .minReplicas ? bound.from < current || current < bound.to : current > bound.to,
@@ -38,6 +42,9 @@ extension Evaluation {
                 "Burst: \(burst.metric.rawValue) at \(Decimal.percent(burst.factor)) of target over the last "
                     + "\(burst.seconds) s (\(Decimal.oneDigit(burst.observed)) per instance).")
         }
+        if let schedule {
+            lines.append("Schedule \(schedule) holds: other bounds than the policy's.")
+        }
         if wish != current { lines.append("The metrics ask for \(wish).") }
         for limit in limits {
             let effect = limit.from == limit.to ? "" : ": \(limit.from) → \(limit.to)"
@@ -53,7 +60,7 @@ extension Evaluation {
             "app": .string(app.rawValue), "second": .int(second), "current": JSONValue(current),
             "ready": JSONValue(ready), "starting": JSONValue(starting), "wanted": JSONValue(wanted),
             "wish": JSONValue(wish), "shouldScale": .bool(shouldScale), "reason": .string(reason),
-            "deciding": JSONValue(deciding?.rawValue), "windowSeconds": JSONValue(windowSeconds),
+            "deciding": JSONValue(decidingName ?? deciding?.rawValue), "windowSeconds": JSONValue(windowSeconds),
             "coveredSeconds": JSONValue(coveredSeconds),
             "scaleOutThresholdPercent": JSONValue(scaleOutThresholdPercent),
             "scaleInThresholdPercent": JSONValue(scaleInThresholdPercent),
@@ -73,6 +80,7 @@ extension Evaluation {
                 "seconds": JSONValue(burst.seconds),
             ]
         }
+        if let schedule { members["schedule"] = .string(schedule) }
         return .object(members)
     }
 
@@ -84,7 +92,7 @@ extension Evaluation {
     /// Rules that say all there is to say.
     private static func isCauseEnough(_ rule: LimitRule) -> Bool {
         switch rule {
-        case .manual, .stopped, .noTargets, .noMetrics, .staleMetrics: true
+        case .manual, .fixed, .stopped, .noTargets, .noMetrics, .staleMetrics: true
         case .missingMetrics, .noneReady, .threshold, .tolerance, .onTheWay, .latencyStep, .burst, .stabilization,
             .cooldown, .maxScaleOutStep, .maxScaleInStep, .ratePolicy, .minReplicas, .maxReplicas, .rollout,
             .pausedOut, .pausedIn, .capacity:
@@ -100,15 +108,15 @@ extension Evaluation {
                 "burst, \(burst.metric.rawValue) at \(Decimal.percent(burst.factor)) of target over \(burst.seconds) s"
                 + " (\(Decimal.oneDigit(burst.observed)) per instance, target \(Decimal.short(burst.target)))"
         }
-        guard let deciding, let factor = factor(of: deciding), let value = factor.factor else { return nil }
-        return "\(deciding.rawValue) at \(Decimal.percent(value)) of target (\(Self.figures(factor)))"
+        guard let factor = decidingFactor, let value = factor.factor else { return nil }
+        return "\(factor.label) at \(Decimal.percent(value)) of target (\(Self.figures(factor)))"
     }
 
     private static func figures(_ factor: Factor) -> String {
         let observed = factor.observed.map(Decimal.oneDigit) ?? "unknown"
         let target = Decimal.short(factor.target)
         return switch factor.metric {
-        case .rps, .connections: "\(observed) per instance, target \(target)"
+        case .rps, .connections, .custom: "\(observed) per instance, target \(target)"
         case .latency: "p95 \(observed) ms, target \(target) ms"
         case .cpu, .memory: "\(observed)%, target \(target)%"
         }
@@ -116,22 +124,25 @@ extension Evaluation {
 
     private func words(for factor: Factor) -> String {
         guard let value = factor.factor, let wanted = factor.wanted else {
-            return "\(factor.metric.rawValue): no data that count (target \(Decimal.short(factor.target)))."
+            return "\(factor.label): no data that count (target \(Decimal.short(factor.target)))."
         }
-        var line = "\(factor.metric.rawValue): \(Decimal.percent(value)) of target (\(Self.figures(factor)))"
+        var line = "\(factor.label): \(Decimal.percent(value)) of target (\(Self.figures(factor)))"
         line += ", asks for \(wanted)"
         if factor.missing > 0 {
             let what =
-                factor.metric == .cpu || factor.metric == .memory ? "instances without a reading" : "silent nodes"
+                [.cpu, .memory, .custom].contains(factor.metric) ? "instances without a reading" : "silent nodes"
             line += "; \(factor.missing) \(what)"
         }
         if factor.setAside > 0 { line += "; \(factor.setAside) starting or warming up" }
         return line + "."
     }
 
+    private var scheduleWords: String { schedule.map { " (schedule \($0))" } ?? "" }
+
     private func words(for limit: AppliedLimit) -> String {
         switch limit.rule {
         case .manual: "the mode is manual"
+        case .fixed: "\(limit.to) was fixed by hand for another \(limit.value) s"
         case .stopped: "the app is down"
         case .noTargets: "the policy names no metric to scale on"
         case .noMetrics: "no metrics yet"
@@ -152,8 +163,8 @@ extension Evaluation {
         case .maxScaleOutStep: "at most \(limit.value) more at a time (maxScaleOutStep)"
         case .maxScaleInStep: "at most \(limit.value) fewer at a time (maxScaleInStep)"
         case .ratePolicy: "rate policies allow \(limit.value) now"
-        case .minReplicas: "minReplicas is \(limit.value)"
-        case .maxReplicas: "maxReplicas is \(limit.value)"
+        case .minReplicas: "minReplicas is \(limit.value)\(scheduleWords)"
+        case .maxReplicas: "maxReplicas is \(limit.value)\(scheduleWords)"
         case .rollout: "scale-in waits for the rollout"
         case .pausedOut: "scale-out is paused"
         case .pausedIn: "scale-in is paused"
@@ -165,7 +176,7 @@ extension Evaluation {
 extension Factor {
     var json: JSONValue {
         [
-            "metric": .string(metric.rawValue), "observed": observed.map { JSONValue($0) } ?? .null,
+            "metric": .string(label), "observed": observed.map { JSONValue($0) } ?? .null,
             "target": JSONValue(target), "factor": factor.map { JSONValue($0) } ?? .null,
             "measured": JSONValue(measured), "missing": JSONValue(missing), "setAside": JSONValue(setAside),
             "wanted": wanted.map { JSONValue($0) } ?? .null,
@@ -179,7 +190,7 @@ extension [Factor] {
         var members: [String: JSONValue] = [:]
         for factor in self {
             if let value = factor.factor {
-                members[factor.metric.rawValue] = JSONValue((value * 1000).rounded() / 1000)
+                members[factor.label] = JSONValue((value * 1000).rounded() / 1000)
             }
         }
         return .object(members)

@@ -3,9 +3,11 @@ import OrchestryModel
 /// What an app can be scaled on. The names are those of `scale_factors` in the REST API.
 public enum ScalingMetric: String, Hashable, Sendable, Codable, CaseIterable {
     case rps, latency, connections, cpu, memory
+    /// One of the policy's `customMetrics`: the factor's `name` tells which.
+    case custom
 
-    /// `allCases`, made once.
-    static let inOrder = allCases
+    /// Those with a target of their own in the policy.
+    static let inOrder: [ScalingMetric] = allCases.filter { $0 != .custom }
 
     /// The policy's target for it; nil: not scaled on.
     public func target(in policy: ScalingPolicy) -> Double? {
@@ -16,6 +18,7 @@ public enum ScalingMetric: String, Hashable, Sendable, Codable, CaseIterable {
             case .connections: policy.maxConnections
             case .cpu: policy.maxCPUPercent
             case .memory: policy.maxMemoryPercent
+            case .custom: nil
             }
         return target.flatMap { $0 > 0 && $0.isFinite ? $0 : nil }
     }
@@ -24,8 +27,10 @@ public enum ScalingMetric: String, Hashable, Sendable, Codable, CaseIterable {
 /// One metric's part in an evaluation.
 public struct Factor: Hashable, Sendable, Codable {
     public var metric: ScalingMetric
-    /// Over the window, per ready instance: requests per second, requests in flight, percent of the limit; for
-    /// `latency` the app's p95 in milliseconds. nil: no data, or none yet that counts.
+    /// Of a custom metric; nil for all others.
+    public var name: String? = nil
+    /// Over the window, per ready instance: requests per second, requests in flight, percent of the limit, a custom
+    /// metric's own unit; for `latency` the app's p95 in milliseconds. nil: no data, or none yet that counts.
     public var observed: Double?
     public var target: Double
     /// Observed ÷ target (1: on target), with missing instances filled in; nil: no data.
@@ -38,12 +43,17 @@ public struct Factor: Hashable, Sendable, Codable {
     public var setAside: Int
     /// Instances this metric asks for; nil: no data.
     public var wanted: Int?
+
+    /// As people read it: the metric's name.
+    public var label: String { name ?? metric.rawValue }
 }
 
 /// A rule that had a say in an evaluation's result.
 public enum LimitRule: String, Hashable, Sendable, Codable, CaseIterable {
     /// The policy's mode is manual.
     case manual
+    /// A person fixed the count. `value`: seconds left.
+    case fixed
     /// No instances are wanted: the app is down.
     case stopped
     /// The policy names no metric.
@@ -126,6 +136,10 @@ public struct Evaluation: Hashable, Sendable, Codable {
     public var factors: [Factor]
     /// The metric that asked for most; nil: none had data.
     public var deciding: ScalingMetric?
+    /// Of a deciding custom metric.
+    public var decidingName: String? = nil
+    /// The schedules whose bounds hold in place of the policy's; nil: none.
+    public var schedule: String? = nil
     /// The strongest short-window reading; nil outside a burst.
     public var burst: BurstReading?
     /// In the order they were applied.
@@ -140,6 +154,9 @@ public struct Evaluation: Hashable, Sendable, Codable {
 
     /// The factor of one metric; nil: not configured.
     public func factor(of metric: ScalingMetric) -> Factor? { factors.first { $0.metric == metric } }
+
+    /// The factor of the deciding metric.
+    var decidingFactor: Factor? { factors.first { $0.metric == deciding && $0.name == decidingName } }
 }
 
 /// The evaluations of the last minutes: each that differs in its result or in the rules that shaped it, and one in ten

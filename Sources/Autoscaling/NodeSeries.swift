@@ -43,6 +43,25 @@ struct NodeSeries: Sendable {
 
     mutating func slidingTotal(from: Int64, to: Int64) -> NodeLoad { load.slidingTotal(from: from, to: to) }
 
+    /// The mean without the strongest second; zero for fewer than two known ones.
+    func settled(from: Int64, to: Int64) -> MicroTraffic {
+        var sum = MicroTraffic()
+        var strongest = MicroTraffic()
+        var known: Int64 = 0
+        for second in from...to {
+            guard let value = load.value(at: second) else { continue }
+            let traffic = MicroTraffic(
+                rate: value.microRate, concurrency: max(value.microConcurrency, value.inFlight * 1_000_000))
+            sum += traffic
+            strongest = MicroTraffic.larger(strongest, traffic)
+            known += 1
+        }
+        guard known > 1 else { return MicroTraffic() }
+        return MicroTraffic(
+            rate: (sum.rate - strongest.rate) / (known - 1),
+            concurrency: (sum.concurrency - strongest.concurrency) / (known - 1))
+    }
+
     mutating func grow(to capacity: Int) {
         guard capacity > load.capacity else { return }
         let old = load

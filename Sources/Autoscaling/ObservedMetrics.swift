@@ -65,6 +65,7 @@ extension AppSeries {
                 case .connections: observed.connections / perInstance
                 case .cpu: observed.cpuPercent
                 case .memory: observed.memoryPercent
+                case .custom: nil
                 }
             guard let value else { continue }
             let levels = metric == .cpu ? use.cpu : use.memory
@@ -75,6 +76,7 @@ extension AppSeries {
                     measured: isUse ? levels.measured : ready, missing: isUse ? levels.missing : traffic.silentNodes,
                     setAside: 0, wanted: nil))
         }
+        observed.factors += customFactors(policy: policy, end: end)
         return observed
     }
 

@@ -1,7 +1,7 @@
 import OrchestryModel
 
 /// What the leader knows of an app's instances when it evaluates.
-public struct ReplicaState: Hashable, Sendable {
+public struct ReplicaState: Hashable, Sendable, Codable {
     /// Wanted instances: the count that the autoscaler changes. A rollout's surge is not in it. 0: stopped.
     public var desired: Int
     /// Instances in routing, each with the second (since 1970) in which it became ready.
@@ -15,12 +15,17 @@ public struct ReplicaState: Hashable, Sendable {
     public var pauseOut: Bool
     /// A person paused shrinking.
     public var pauseIn: Bool
+    /// A count fixed by hand: the metrics have no say until it expires.
+    public var fixed: ScalingControl.Override?
+    /// Bounds in place of the policy's, by schedules that hold now.
+    public var schedule: ScheduledBounds?
     /// When the count last changed, seconds since 1970; nil: never, or known from `noteScaled` only.
     public var lastScaledSecond: Int64?
 
     public init(
         desired: Int, ready: [InstanceID: Int64], starting: Int = 0, rolloutInProgress: Bool = false,
-        capacityLimit: Int? = nil, pauseOut: Bool = false, pauseIn: Bool = false, lastScaledSecond: Int64? = nil
+        capacityLimit: Int? = nil, pauseOut: Bool = false, pauseIn: Bool = false, fixed: ScalingControl.Override? = nil,
+        schedule: ScheduledBounds? = nil, lastScaledSecond: Int64? = nil
     ) {
         self.desired = desired
         self.ready = ready
@@ -29,6 +34,8 @@ public struct ReplicaState: Hashable, Sendable {
         self.capacityLimit = capacityLimit
         self.pauseOut = pauseOut
         self.pauseIn = pauseIn
+        self.fixed = fixed
+        self.schedule = schedule
         self.lastScaledSecond = lastScaledSecond
     }
 }

@@ -46,12 +46,16 @@ public final class MetricsDatabase: Sendable {
     deinit { thread.close() }
 
     /// Stores samples; one that exists for the same app, node and second is replaced.
-    public func append(_ samples: [Sample]) async throws(MetricsError) {
+    /// - Parameter seen: for each sample the second of the first evaluation that knows it; nil: not told.
+    public func append(_ samples: [Sample], seen: [Int64]? = nil) async throws(MetricsError) {
         guard !samples.isEmpty else { return }
         do throws(MetricsError) {
             try await use { file throws(SQLiteError) in
                 try file.transaction { () throws(SQLiteError) in
-                    for sample in samples { try Self.insert(sample, into: "samples", of: file) }
+                    for (index, sample) in samples.enumerated() {
+                        let known = seen.flatMap { index < $0.count ? $0[index] : nil } ?? 0
+                        try Self.insert(sample, into: "samples", of: file, seen: known)
+                    }
                 }
             }
             if setFailing(false) { logger.info("metrics cache stores samples again") }
@@ -78,6 +82,61 @@ public final class MetricsDatabase: Sendable {
         return try await read("\(all) AND app = ? \(order)", [.int(sinceSecond), .text(app.rawValue)])
     }
 
+    /// One app's seconds from `sinceSecond` on, each with the evaluation that first knew it (0: not told).
+    public func recorded(
+        app: AppName, sinceSecond: Int64
+    ) async throws(MetricsError) -> [(sample: Sample, seen: Int64)] {
+        try await use { file throws(SQLiteError) in
+            var samples: [(sample: Sample, seen: Int64)] = []
+            try file.run(
+                "SELECT sample, seen FROM samples WHERE second >= ? AND app = ? ORDER BY second, node",
+                [.int(sinceSecond), .text(app.rawValue)]
+            ) { columns in
+                if let sample = Self.decode(columns.bytes(0)) { samples.append((sample, columns.int(1))) }
+            }
+            return samples
+        }
+    }
+
+    /// A line of the record of evaluations; what is in it is the caller's business.
+    public struct ScalingLine: Hashable, Sendable {
+        public var app: AppName
+        /// The last second it is about: it is kept for an hour from there.
+        public var second: Int64
+        public var text: String
+        public init(app: AppName, second: Int64, text: String) {
+            self.app = app
+            self.second = second
+            self.text = text
+        }
+    }
+
+    /// Adds lines in this order, in one transaction.
+    public func append(_ lines: [ScalingLine]) async throws(MetricsError) {
+        guard !lines.isEmpty else { return }
+        try await use { file throws(SQLiteError) in
+            try file.transaction { () throws(SQLiteError) in
+                for line in lines {
+                    try file.run(
+                        "INSERT INTO scaling (app, second, text) VALUES (?, ?, ?)",
+                        [.text(line.app.rawValue), .int(line.second), .text(line.text)])
+                }
+            }
+        }
+    }
+
+    /// The lines of an app that are about `sinceSecond` or later, in the order in which they were added.
+    public func scalingLines(app: AppName, sinceSecond: Int64) async throws(MetricsError) -> [String] {
+        try await use { file throws(SQLiteError) in
+            var lines: [String] = []
+            try file.run(
+                "SELECT text FROM scaling WHERE app = ? AND second >= ? ORDER BY id",
+                [.text(app.rawValue), .int(sinceSecond)]
+            ) { columns in lines.append(columns.text(0)) }
+            return lines
+        }
+    }
+
     /// Adds complete minutes up and deletes what is too old. To be called about once a minute. Works in slices: samples
     /// appended meanwhile get their turn between them.
     /// - Parameter nowSecond: seconds since 1970, by the clock that the samples have.
@@ -86,6 +145,7 @@ public final class MetricsDatabase: Sendable {
         while try await use({ file throws(SQLiteError) in try Self.addUpNextMinute(before: end, of: file) }) {}
         let cutoffs = [
             ("samples", nowSecond - Self.rawSeconds, Self.sliceSeconds),
+            ("scaling", nowSecond - Self.rawSeconds, Self.sliceSeconds),
             ("minutes", nowSecond - Self.minuteSeconds, Self.sliceSeconds * 60),
         ]
         for (table, cutoff, slice) in cutoffs {
@@ -140,15 +200,23 @@ public final class MetricsDatabase: Sendable {
         }
     }
 
-    private static func insert(_ sample: Sample, into table: String, of file: SQLiteFile) throws(SQLiteError) {
+    /// - Parameter seen: nil for minutes, which don't have it.
+    private static func insert(
+        _ sample: Sample, into table: String, of file: SQLiteFile, seen: Int64? = nil
+    ) throws(SQLiteError) {
         var buffer = ByteBuffer()
         SampleCodec.encode(sample, into: &buffer)
+        let values: [SQLiteFile.Value] = [
+            .int(sample.second), .text(sample.app.rawValue), .text(sample.node.rawValue),
+            .blob(Array(buffer.readableBytesView)),
+        ]
+        guard let seen else {
+            return try file.run(
+                "INSERT OR REPLACE INTO \(table) (second, app, node, sample) VALUES (?, ?, ?, ?)", values)
+        }
         try file.run(
-            "INSERT OR REPLACE INTO \(table) (second, app, node, sample) VALUES (?, ?, ?, ?)",
-            [
-                .int(sample.second), .text(sample.app.rawValue), .text(sample.node.rawValue),
-                .blob(Array(buffer.readableBytesView)),
-            ])
+            "INSERT OR REPLACE INTO \(table) (second, app, node, sample, seen) VALUES (?, ?, ?, ?, ?)",
+            values + [.int(seen)])
     }
 
     /// - Returns: nil for a layout of another release: the sample is left out, as if it had not been stored.
@@ -203,7 +271,7 @@ public final class MetricsDatabase: Sendable {
 // MARK: The file
 
 extension MetricsDatabase {
-    private static let schemaVersion: Int64 = 1
+    private static let schemaVersion: Int64 = 2
 
     private static func openOrReplace(
         _ path: String, maximumBytes: Int64?, logger: Logger
@@ -251,7 +319,20 @@ extension MetricsDatabase {
                 CREATE TABLE minutes \(columns) WITHOUT ROWID;
                 CREATE TABLE progress (until INTEGER NOT NULL);
                 INSERT INTO progress (until) VALUES (0);
-                PRAGMA user_version = \(schemaVersion);
+                PRAGMA user_version = 1;
+                COMMIT
+                """)
+        }
+        if version < 2 {
+            try file.execute(
+                """
+                BEGIN IMMEDIATE;
+                ALTER TABLE samples ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+                CREATE TABLE scaling
+                    (id INTEGER PRIMARY KEY AUTOINCREMENT, app TEXT NOT NULL, second INTEGER NOT NULL, text TEXT NOT NULL);
+                CREATE INDEX scaling_by_app ON scaling (app, second);
+                CREATE INDEX scaling_by_second ON scaling (second);
+                PRAGMA user_version = 2;
                 COMMIT
                 """)
         }

@@ -21,10 +21,12 @@ public struct Application: Hashable, Sendable, Codable {
     /// Earlier revisions whose containers are made from the same: their instances need not be replaced. Filled by a
     /// rollback, emptied by the next new revision.
     public var equalRevisions: Set<Int>
+    /// What people told the autoscaler; nil: nothing. May hold what has expired.
+    public var control: ScalingControl?
     public init(
         spec: AppSpec, document: JSONValue, revision: Int, status: Status, replicas: Int, createdAt: WallTime,
         updatedAt: WallTime, lastScaledAt: WallTime? = nil, secrets: [SealedSecret] = [],
-        imageReview: ImageReview? = nil, equalRevisions: Set<Int> = []
+        imageReview: ImageReview? = nil, equalRevisions: Set<Int> = [], control: ScalingControl? = nil
     ) {
         self.spec = spec
         self.document = document
@@ -37,6 +39,7 @@ public struct Application: Hashable, Sendable, Codable {
         self.secrets = secrets
         self.imageReview = imageReview
         self.equalRevisions = equalRevisions
+        self.control = control
     }
     public var name: AppName { spec.name }
     /// Whether an instance of that revision is as wanted.

@@ -54,6 +54,8 @@ public enum EventKind: String, Sendable, CaseIterable {
     case secretRemoved = "secret_removed"
     case scaled = "scaled"
     case scaleRequested = "scale_requested"
+    case autoscalePaused = "autoscale_paused"
+    case autoscaleResumed = "autoscale_resumed"
     case instanceCreated = "instance_created"
     case instanceReady = "instance_ready"
     case instanceUnhealthy = "instance_unhealthy"

@@ -1,16 +1,46 @@
 /// Reading the bodies of requests other than `register`, all faults at once. As the original's, whole numbers may also
 /// arrive as text (`"2"`) or with an empty fraction (`2.0`).
 extension Operation {
-    /// The body of `POST /apps/{name}/scale`: `{"replicas": N}` with N from 0 to 100.
-    public static func parseReplicas(_ body: JSONValue) throws(ValidationError) -> Int {
+    /// The body of `POST /apps/{name}/scale`: `{"replicas": N}` with N from 0 to 100, and if wanted `forSeconds`.
+    public static func parseReplicas(_ body: JSONValue) throws(ValidationError) -> (replicas: Int, forSeconds: Int?) {
         var reader = DocumentReader()
         var replicas: Int?
-        if let root = reader.body(body, keys: ["replicas"], example: "{\"replicas\": 3}") {
+        var seconds: Int?
+        if let root = reader.body(body, keys: ["replicas", "forSeconds"], example: "{\"replicas\": 3}") {
+            seconds = root["forSeconds"].flatMap {
+                reader.integer(fromText: $0, at: "forSeconds", 1...AutoscaleChange.longestSeconds)
+            }
             if root["replicas"] == nil { reader.report("replicas", "is required: a whole number from 0 to 100") }
             replicas = root["replicas"].flatMap { reader.integer(fromText: $0, at: "replicas", 0...100) }
+            if replicas == 0, seconds != nil {
+                reader.report("replicas", "must be at least 1 with forSeconds: an app is stopped until it is started")
+            }
         }
         guard reader.violations.isEmpty, let replicas else { throw ValidationError(reader.violations) }
-        return replicas
+        return (replicas, seconds)
+    }
+
+    /// The body of `POST /apps/{name}/autoscale`: `{"action": "pause", "direction": "in", "forSeconds": 600}`.
+    public static func parseAutoscale(_ body: JSONValue) throws(ValidationError) -> AutoscaleChange {
+        var reader = DocumentReader()
+        var action: AutoscaleChange.Action?
+        var change = AutoscaleChange(.pause)
+        let keys = ["action", "direction", "forSeconds"]
+        if let root = reader.body(body, keys: keys, example: "{\"action\": \"pause\"}") {
+            if root["action"] == nil { reader.report("action", "is required: pause or resume") }
+            action = reader.choice(root, "action", [("pause", .pause), ("resume", .resume)])
+            change.direction =
+                reader.choice(root, "direction", [("out", .out), ("in", .in), ("both", .both)]) ?? .both
+            change.forSeconds = root["forSeconds"].flatMap {
+                reader.integer(fromText: $0, at: "forSeconds", 1...AutoscaleChange.longestSeconds)
+            }
+            if action == .resume, change.forSeconds != nil {
+                reader.report("forSeconds", "goes with pause only: what is resumed stays so")
+            }
+        }
+        guard reader.violations.isEmpty, let action else { throw ValidationError(reader.violations) }
+        change.action = action
+        return change
     }
 
     /// The body of `POST /apps/{name}/rollback`: `{"to": N}`, or nothing in it.
@@ -54,6 +84,30 @@ extension Operation {
         }
         guard reader.violations.isEmpty, let policy else { throw ValidationError(reader.violations) }
         return policy
+    }
+}
+
+extension SimulationRequest {
+    /// The body of `POST /apps/{name}/simulate`; every field may be left out. The policy's own fields are checked where
+    /// it is applied.
+    public static func parse(_ body: JSONValue) throws(ValidationError) -> SimulationRequest {
+        var reader = DocumentReader()
+        var request = SimulationRequest()
+        let keys = ["policy", "sinceSeconds", "capacityPerInstance", "startSeconds"]
+        if let root = reader.body(body, keys: keys, example: "{\"sinceSeconds\": 3600}") {
+            if let policy = root["policy"] {
+                request.policy = policy
+                if policy.objectValue == nil {
+                    reader.report(
+                        "policy", "must be an object with fields of scaling, got \(DocumentReader.describe(policy))")
+                }
+            }
+            request.sinceSeconds = reader.integer(root, "sinceSeconds", 60...longestSeconds) ?? request.sinceSeconds
+            request.capacityPerInstance = reader.number(root, "capacityPerInstance", 0.01...1_000_000)
+            request.startSeconds = reader.integer(root, "startSeconds", 0...3_600)
+        }
+        guard reader.violations.isEmpty else { throw ValidationError(reader.violations) }
+        return request
     }
 }
 

@@ -5,8 +5,11 @@ public enum Operation: Hashable, Sendable, Codable {
     case start(AppName)
     case stop(AppName)
     case delete(AppName)
-    /// `replicas` is 0…100, as the original bounds it.
-    case scale(AppName, replicas: Int)
+    /// `replicas` is 0…100, as the original bounds it. `forSeconds` fixes it that long against the autoscaler (then at
+    /// least 1); nil: until the autoscaler or somebody changes it.
+    case scale(AppName, replicas: Int, forSeconds: Int? = nil)
+    /// Pauses or resumes the autoscaler.
+    case autoscale(AppName, AutoscaleChange)
     case setPolicy(AppName, policy: JSONValue)
     case simulateMetrics(AppName, SimulatedMetrics)
     /// Makes a new revision with what containers are made from in revision `to`; nil: in the last one that worked.
@@ -42,6 +45,8 @@ public enum Operation: Hashable, Sendable, Codable {
     case systemMetrics
     /// The latest evaluations of an app, in words and figures.
     case why(AppName)
+    /// What another policy would have done with the load of late.
+    case simulate(AppName, SimulationRequest)
     case listSecrets
     case showSecret(SecretName)
     case rolloutStatus(AppName)
@@ -50,14 +55,40 @@ public enum Operation: Hashable, Sendable, Codable {
 
     public var isWrite: Bool {
         switch self {
-        case .register, .start, .stop, .delete, .scale, .setPolicy, .simulateMetrics, .stepDown, .retry, .setSecret,
+        case .register, .start, .stop, .delete, .scale, .autoscale, .setPolicy, .simulateMetrics, .stepDown, .retry,
+            .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode,
             .drainNode, .rebalance:
             true
-        case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .listSecrets,
+        case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
+            .listSecrets,
             .showSecret, .rolloutStatus, .revisions, .listNodes:
             false
         }
+    }
+}
+
+/// The body of `POST /apps/{name}/simulate`.
+public struct SimulationRequest: Hashable, Sendable, Codable {
+    /// Longest look back: a week, as long as minutes are kept.
+    public static let longestSeconds = 7 * 86_400
+
+    /// Fields of `scaling`, merged with the policy in force; null: the policy in force alone.
+    public var policy: JSONValue
+    /// 60…604,800.
+    public var sinceSeconds: Int
+    /// Requests per second an instance carries; nil: a fifth more than the target.
+    public var capacityPerInstance: Double?
+    /// From a decision to the first request; nil: 2.
+    public var startSeconds: Int?
+    public init(
+        policy: JSONValue = .null, sinceSeconds: Int = 3_600, capacityPerInstance: Double? = nil,
+        startSeconds: Int? = nil
+    ) {
+        self.policy = policy
+        self.sinceSeconds = sinceSeconds
+        self.capacityPerInstance = capacityPerInstance
+        self.startSeconds = startSeconds
     }
 }
 

@@ -36,7 +36,7 @@ extension DocumentReader {
         "targetCPUUtilizationPercentage", "maxMemoryPercent", "targetMemoryUtilizationPercentage",
         "maxConnPerReplica", "scaleOutThresholdPct", "scaleInThresholdPct", "windowSeconds", "cooldownSeconds",
         "maxScaleOutStep", "maxScaleInStep", "stabilizationWindowSeconds", "tolerance", "scaleOutPolicies",
-        "scaleInPolicies", "warmupSeconds",
+        "scaleInPolicies", "warmupSeconds", "customMetrics", "schedules",
     ]
     private static let aliases = [
         (name: "maxCPUPercent", alias: "targetCPUUtilizationPercentage"),
@@ -79,6 +79,8 @@ extension DocumentReader {
         }
         policy.scaleOutPolicies = ratePolicies(section, "scaleOutPolicies")
         policy.scaleInPolicies = ratePolicies(section, "scaleInPolicies")
+        policy.customMetrics = customMetrics(section)
+        policy.schedules = schedules(section)
         return policy
     }
 
@@ -105,7 +107,7 @@ extension DocumentReader {
         policy.maxMemoryPercent = percentOfLimit(section, Self.aliases[1])
         let names = [
             "targetRPSPerReplica", "maxP95LatencyMs", "maxConnPerReplica", "maxCPUPercent", "maxMemoryPercent",
-            "targetCPUUtilizationPercentage", "targetMemoryUtilizationPercentage",
+            "targetCPUUtilizationPercentage", "targetMemoryUtilizationPercentage", "customMetrics",
         ]
         if policy.mode == .auto, names.allSatisfy({ section[$0] == nil }) {
             policy.maxCPUPercent = Self.defaultCPUPercent

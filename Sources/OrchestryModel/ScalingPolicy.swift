@@ -18,6 +18,41 @@ public struct ScalingPolicy: Hashable, Sendable, Codable {
         }
     }
 
+    /// A metric that the app's instances show themselves, in Prometheus' text format: `customMetrics`.
+    public struct CustomMetric: Hashable, Sendable, Codable {
+        public enum Kind: String, Hashable, Sendable, Codable {
+            /// A level, taken as it is.
+            case gauge
+            /// A number that only rises: its growth per second counts.
+            case counter
+        }
+        /// In explanations; unique within the policy.
+        public var name: String
+        /// The name in the page, `jobs_waiting`.
+        public var metric: String
+        /// Lines must have these labels; of several lines that do, the sum counts.
+        public var labels: [String: String]
+        public var kind: Kind
+        /// Per instance, in the metric's own unit (a counter: per second); above 0.
+        public var target: Double
+        /// Of the page, `/metrics`.
+        public var path: String
+        /// nil: the app's primary port.
+        public var port: Int?
+        public init(
+            name: String, metric: String, labels: [String: String] = [:], kind: Kind = .gauge, target: Double,
+            path: String = "/metrics", port: Int? = nil
+        ) {
+            self.name = name
+            self.metric = metric
+            self.labels = labels
+            self.kind = kind
+            self.target = target
+            self.path = path
+            self.port = port
+        }
+    }
+
     public var mode: Mode
     /// `minReplicas`, 1…1,000.
     public var minReplicas: Int
@@ -55,17 +90,28 @@ public struct ScalingPolicy: Hashable, Sendable, Codable {
     public var scaleInPolicies: [RatePolicy]
     /// `warmupSeconds`: a new instance's CPU is set aside (shrinking) or counts as idle (growing) this long. 0…3,600.
     public var warmupSeconds: Int
+    /// `customMetrics`; nil: none, never empty.
+    public var customMetrics: [CustomMetric]?
+    /// `schedules`; nil: none, never empty.
+    public var schedules: [ScalingSchedule]?
 
     /// Defaults: a 20 s window and no wait before growing, because capacity that comes late costs requests; 30 s of
     /// stabilization and of cooldown before shrinking, because capacity kept half a minute too long costs little.
-    /// Thresholds 80/60: growth starts with 20% of headroom left, and a count just reached is not given back at once.
+    ///
+    /// Thresholds 100/75: a target is what an instance is meant to carry, so that is what the count is computed for
+    /// (500 requests per second at a target of 50 are 10 instances; at a threshold of 80% they would be 13, three of
+    /// them for headroom that nobody asked for). Who wants headroom lowers the target or `scaleOutThresholdPct`. Below
+    /// 75% of all targets instances are given back, as many as leave the rest at most at 95%: a count just reached is
+    /// neither given back nor added to at once. Measured by `orchestry simulate --race`.
     public init(
         mode: Mode = .auto, minReplicas: Int = 1, maxReplicas: Int = 5, targetRPS: Double? = nil,
         maxP95LatencyMilliseconds: Double? = nil, maxConnections: Double? = nil, maxCPUPercent: Double? = nil,
-        maxMemoryPercent: Double? = nil, scaleOutThresholdPercent: Double = 80, scaleInThresholdPercent: Double = 60,
+        maxMemoryPercent: Double? = nil, scaleOutThresholdPercent: Double = 100, scaleInThresholdPercent: Double = 75,
         windowSeconds: Int = 20, cooldownSeconds: Int = 30, stabilizationWindowSeconds: Int = 30,
         maxScaleOutStep: Int? = nil, maxScaleInStep: Int? = nil, toleranceOut: Double = 0, toleranceIn: Double = 0,
-        scaleOutPolicies: [RatePolicy] = [], scaleInPolicies: [RatePolicy] = [], warmupSeconds: Int = 10
+        scaleOutPolicies: [RatePolicy] = [], scaleInPolicies: [RatePolicy] = [], warmupSeconds: Int = 10,
+        customMetrics: [CustomMetric]? = nil,
+        schedules: [ScalingSchedule]? = nil
     ) {
         self.mode = mode
         self.minReplicas = minReplicas
@@ -87,5 +133,7 @@ public struct ScalingPolicy: Hashable, Sendable, Codable {
         self.scaleOutPolicies = scaleOutPolicies
         self.scaleInPolicies = scaleInPolicies
         self.warmupSeconds = warmupSeconds
+        self.customMetrics = customMetrics
+        self.schedules = schedules
     }
 }

@@ -12,6 +12,7 @@ struct Migration: Sendable {
         Migration(version: 4, name: "turns", bytes: PackageResources.v0004_turns_sql),
         Migration(version: 5, name: "secrets", bytes: PackageResources.v0005_secrets_sql),
         Migration(version: 6, name: "rollouts", bytes: PackageResources.v0006_rollouts_sql),
+        Migration(version: 7, name: "scaling-control", bytes: PackageResources.v0007_scaling_control_sql),
     ]
 
     /// The steps an election needs.

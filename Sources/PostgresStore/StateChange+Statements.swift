@@ -50,14 +50,15 @@ extension StateChange {
         Statement(
             """
             INSERT INTO applications (name, spec, status, created_at, updated_at, replicas, last_scaled_at, mode,
-                document, revision, secret_versions, image_review, equal_revisions, deleted_at)
+                document, revision, secret_versions, image_review, equal_revisions, scaling_control, deleted_at)
             VALUES ($1, $2::jsonb, $3, \(SQL.timestamp(4)), \(SQL.timestamp(5)), $6::integer, \(SQL.timestamp(7)), $8,
-                $9::jsonb, $10::integer, $11::jsonb, $12::jsonb, $13::jsonb, NULL)
+                $9::jsonb, $10::integer, $11::jsonb, $12::jsonb, $13::jsonb, $14::jsonb, NULL)
             ON CONFLICT (name) DO UPDATE SET spec = EXCLUDED.spec, status = EXCLUDED.status,
                 created_at = EXCLUDED.created_at, updated_at = EXCLUDED.updated_at, replicas = EXCLUDED.replicas,
                 last_scaled_at = EXCLUDED.last_scaled_at, mode = EXCLUDED.mode, document = EXCLUDED.document,
                 revision = EXCLUDED.revision, secret_versions = EXCLUDED.secret_versions,
-                image_review = EXCLUDED.image_review, equal_revisions = EXCLUDED.equal_revisions, deleted_at = NULL
+                image_review = EXCLUDED.image_review, equal_revisions = EXCLUDED.equal_revisions,
+                scaling_control = EXCLUDED.scaling_control, deleted_at = NULL
             """,
             [
                 .id(application.name), .json(try JSONText.encode(application.spec, what: "a specification")),
@@ -68,6 +69,7 @@ extension StateChange {
                 .json(pins(application.secrets)),
                 .json(try JSONText.encode(application.imageReview, what: "a review")),
                 .json(JSONText.encode(.array(application.equalRevisions.sorted().map { JSONValue($0) }))),
+                .json(try JSONText.encode(application.control, what: "a scaling control")),
             ])
     }
 

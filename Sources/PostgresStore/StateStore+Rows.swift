@@ -5,7 +5,7 @@ extension StateStore {
     static let selectApplication = """
         SELECT spec, document, revision, status, replicas, \(SQL.milliseconds("created_at")),
             \(SQL.milliseconds("updated_at")), \(SQL.milliseconds("last_scaled_at")), name,
-            orchestry_secrets(secret_versions), image_review, equal_revisions
+            orchestry_secrets(secret_versions), image_review, equal_revisions, scaling_control
         FROM applications
         """
 
@@ -22,7 +22,8 @@ extension StateStore {
             replicas: try row.int(4), createdAt: try row.time(5), updatedAt: try row.time(6),
             lastScaledAt: try row.optionalTime(7), secrets: try row.json(9, as: [SealedSecret].self),
             imageReview: row.values[10] == nil ? nil : try row.json(10, as: ImageReview?.self),
-            equalRevisions: Set(try row.json(11, as: [Int].self)))
+            equalRevisions: Set(try row.json(11, as: [Int].self)),
+            control: row.values[12] == nil ? nil : try row.json(12, as: ScalingControl?.self))
     }
 
     static let allInstances = Statement(

@@ -98,6 +98,26 @@ extension Presentation {
         ["status": "scaled", "app": .string(app.rawValue), "replicas": JSONValue(replicas)]
     }
 
+    /// A count fixed for a time.
+    package static func scaled(_ app: AppName, replicas: Int, until second: Int64) -> JSONValue {
+        [
+            "status": "scaled", "app": .string(app.rawValue), "replicas": JSONValue(replicas),
+            "fixed_until": .int(second),
+        ]
+    }
+
+    /// - Parameter control: as it is after the change.
+    package static func autoscaleChanged(_ app: AppName, control: ScalingControl) -> JSONValue {
+        func pause(_ pause: ScalingControl.Pause?) -> JSONValue {
+            guard let pause else { return .null }
+            return ["until": pause.untilSecond.map { .int($0) } ?? .null, "by": .string(pause.by)]
+        }
+        return [
+            "status": "updated", "app": .string(app.rawValue), "paused_out": pause(control.pauseOut),
+            "paused_in": pause(control.pauseIn),
+        ]
+    }
+
     /// The app had that many already.
     package static func scaleNoChange(_ app: AppName, replicas: Int) -> JSONValue {
         ["status": "no_change", "app": .string(app.rawValue), "replicas": JSONValue(replicas)]

@@ -58,7 +58,14 @@ extension RestFacade {
         case .deleteApp: return .delete(try app(context))
         case .scale:
             let name = try app(context)
-            return .scale(name, replicas: try Operation.parseReplicas(try await body(request)))
+            let (replicas, seconds) = try Operation.parseReplicas(try await body(request))
+            return .scale(name, replicas: replicas, forSeconds: seconds)
+        case .autoscale:
+            let name = try app(context)
+            return .autoscale(name, try Operation.parseAutoscale(try await body(request)))
+        case .simulate:
+            let name = try app(context)
+            return .simulate(name, try SimulationRequest.parse(try await body(request)))
         case .setPolicy:
             let name = try app(context)
             return .setPolicy(name, policy: try Operation.parsePolicy(try await body(request)))

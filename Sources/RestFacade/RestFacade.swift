@@ -50,7 +50,8 @@ package struct RestFacade: Sendable {
 
     private func answer(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
         switch route {
-        case .register, .start, .stop, .scale, .retry, .setPolicy, .simulateMetrics, .deleteApp, .stepDown, .listApps,
+        case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .deleteApp,
+            .stepDown, .listApps,
             .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .rolloutStatus, .revisions,
             .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance:

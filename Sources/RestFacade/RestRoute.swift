@@ -2,7 +2,7 @@ import HTTPTypes
 
 /// Every route there is: the one list the router, the answers 404 and 405, and the test of `openapi.json` go by.
 package enum RestRoute: String, CaseIterable, Sendable {
-    case register, start, stop, scale, retry, setPolicy, simulateMetrics, deleteApp
+    case register, start, stop, scale, autoscale, retry, setPolicy, simulateMetrics, simulate, deleteApp
     case listApps, appStatus, appDocument, appLogs, appMetrics, why
     case events, systemMetrics, prometheusMetrics
     case listSecrets, showSecret, setSecret, removeSecret
@@ -13,7 +13,8 @@ package enum RestRoute: String, CaseIterable, Sendable {
 
     package var method: HTTPRequest.Method {
         switch self {
-        case .register, .start, .stop, .scale, .retry, .setPolicy, .simulateMetrics, .stepDown, .rollback,
+        case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .stepDown,
+            .rollback,
             .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance:
             .post
         case .deleteApp, .removeSecret: .delete
@@ -33,8 +34,10 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .stop: "/apps/{name}/down"
         case .scale: "/apps/{name}/scale"
         case .retry: "/apps/{name}/retry"
+        case .autoscale: "/apps/{name}/autoscale"
         case .setPolicy: "/apps/{name}/policy"
         case .simulateMetrics: "/apps/{name}/simulateMetrics"
+        case .simulate: "/apps/{name}/simulate"
         case .deleteApp: "/apps/{name}"
         case .listApps: "/apps"
         case .appStatus: "/apps/{name}/status"

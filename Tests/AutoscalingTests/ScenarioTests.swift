@@ -3,9 +3,9 @@ import OrchestryModel
 import Testing
 
 /// Load steps against a policy with defaults: 50 requests per second and instance, 1–20 instances, new ones ready after
-/// 2 s. At the threshold of 80% one instance carries 40, so 500 need 13.
+/// 2 s. One instance carries its target, so 500 need 10.
 struct ScenarioTests {
-    private static let rightSize = 13
+    private static let rightSize = 10
 
     private func load(_ second: Int64) -> Int { (120..<720).contains(second) ? 500 : 20 }
 
@@ -30,12 +30,12 @@ struct ScenarioTests {
         let right = try #require(world.steps.first { $0.to >= Self.rightSize }, "\(report)")
         #expect(right.second <= 126, "right size; \(report)")
         let most = world.steps.map(\.to).max() ?? 0
-        #expect(most <= Self.rightSize + 2, "overshoot; \(report)")
+        #expect(most <= Self.rightSize + 1, "overshoot; \(report)")
         let shrinks = world.steps.filter { $0.to < $0.from }
         #expect(shrinks.allSatisfy { $0.second >= 720 }, "nothing shrinks under load; \(report)")
         let back = try #require(world.steps.last, "\(report)")
         #expect(back.to == 1, "\(report)")
-        #expect(back.second <= 840, "back to one; \(report)")
+        #expect(back.second <= 820, "back to one; \(report)")
     }
 
     @Test func `a new app grows on the part of the window there is`() {
@@ -56,7 +56,7 @@ struct ScenarioTests {
         var follower = Autoscaler()
         follower.record(seconds: 100...159) { sample($0, rps: 240) }
         let state = ReplicaState(desired: 2, ready: ready(2))
-        #expect(follower.evaluate(app, policy: policy, state: state, at: 160).wanted == 6)
+        #expect(follower.evaluate(app, policy: policy, state: state, at: 160).wanted == 5)
     }
 
     @Test(arguments: [true, false])

@@ -55,14 +55,15 @@ extension Autoscaler {
     }
 }
 
-/// A policy on which only what a test is about has a say: no waiting, wide bounds.
+/// A policy on which only what a test is about has a say: no waiting, wide bounds, thresholds apart.
 func plainPolicy(
     rps: Double? = nil, latency: Double? = nil, connections: Double? = nil, cpu: Double? = nil, memory: Double? = nil,
     window: Int = 20
 ) -> ScalingPolicy {
     ScalingPolicy(
         minReplicas: 1, maxReplicas: 1_000, targetRPS: rps, maxP95LatencyMilliseconds: latency,
-        maxConnections: connections, maxCPUPercent: cpu, maxMemoryPercent: memory, windowSeconds: window,
+        maxConnections: connections, maxCPUPercent: cpu, maxMemoryPercent: memory, scaleOutThresholdPercent: 80,
+        scaleInThresholdPercent: 60, windowSeconds: window,
         cooldownSeconds: 0, stabilizationWindowSeconds: 0)
 }
 

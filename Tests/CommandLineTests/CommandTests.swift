@@ -60,6 +60,25 @@ struct CommandTests {
             arguments: ["scale", "web", "4"], operation: .scale(web, replicas: 4),
             answer: Presentation.scaleNoChange(web, replicas: 4), words: ["4 replicas wanted already"]),
         Row(
+            arguments: ["scale", "web", "--replicas", "4", "--for", "2h"],
+            operation: .scale(web, replicas: 4, forSeconds: 7_200),
+            answer: Presentation.scaled(web, replicas: 4, until: 1_795_000_000),
+            words: ["web: 4 replicas wanted, fixed until 2026-"]),
+        Row(
+            arguments: ["autoscale", "pause", "web", "--in", "--for", "10m"],
+            operation: .autoscale(web, AutoscaleChange(.pause, .in, forSeconds: 600)),
+            answer: Presentation.autoscaleChanged(
+                web, control: ScalingControl(pauseIn: .init(untilSecond: 1_795_000_000, by: "ann"))),
+            words: ["web: scale-out on, scale-in paused until 2026-"]),
+        Row(
+            arguments: ["autoscale", "resume", "web"], operation: .autoscale(web, AutoscaleChange(.resume)),
+            answer: Presentation.autoscaleChanged(web, control: ScalingControl()),
+            words: ["web: scale-out on, scale-in on."]),
+        Row(
+            arguments: ["simulate", "--app", "web", "--since", "2h"],
+            operation: .simulate(web, SimulationRequest(sinceSeconds: 7_200, startSeconds: 2)),
+            answer: ["text": "POLICY  SHORT", "chart": "<svg/>"], words: ["POLICY  SHORT"]),
+        Row(
             arguments: ["list"], operation: .listApps,
             answer: Presentation.appList([Presentation.appListEntry(application, readyReplicas: 2)]),
             words: [

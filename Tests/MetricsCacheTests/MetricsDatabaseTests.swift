@@ -1,3 +1,4 @@
+import CSQLite
 import Foundation
 import MetricsCache
 import OrchestryModel
@@ -161,6 +162,81 @@ struct MetricsDatabaseTests {
         #expect(size <= 256 << 10)
         try await database.append([sample(second + 3 * 86_400)])
         #expect(try await database.samples(sinceSecond: 0).count == 1)
+    }
+
+    @Test func `records of evaluations come back in order, and go with their seconds`() async throws {
+        let folder = try TemporaryFolder("metrics")
+        let web = AppName(unchecked: "web")
+        func line(_ second: Int64, _ text: String, app: String = "web") -> MetricsDatabase.ScalingLine {
+            .init(app: AppName(unchecked: app), second: second, text: text)
+        }
+        do {
+            let database = try open(folder)
+            defer { database.shutdown() }
+            // In the order of writing, not of seconds: a change may be about an earlier one.
+            try await database.append([line(base + 60, "a"), line(base, "b"), line(base, "x", app: "shop")])
+            try await database.append([sample(base), sample(base + 1)], seen: [base + 1, base + 7])
+            try await database.append([sample(base + 2, app: "shop")])
+        }
+        let database = try open(folder)
+        defer { database.shutdown() }
+        #expect(try await database.scalingLines(app: web, sinceSecond: 0) == ["a", "b"])
+        #expect(try await database.scalingLines(app: web, sinceSecond: base + 1) == ["a"])
+        let recorded = try await database.recorded(app: web, sinceSecond: 0)
+        #expect(recorded.map(\.sample) == [sample(base), sample(base + 1)])
+        #expect(recorded.map(\.seen) == [base + 1, base + 7])
+        try await database.prune(nowSecond: base + 30 + MetricsDatabase.rawSeconds)
+        #expect(try await database.scalingLines(app: web, sinceSecond: 0) == ["a"])
+    }
+
+    @Test func `the file of the release before is taken over with its samples`() async throws {
+        let folder = try TemporaryFolder("metrics")
+        let first = try open(folder)
+        try await first.append([sample(base)], seen: [base + 1])
+        first.shutdown()
+        // As it was laid out then.
+        var handle: OpaquePointer?
+        #expect(sqlite3_open(folder.appending("metrics.db"), &handle) == SQLITE_OK)
+        let sql = "ALTER TABLE samples DROP COLUMN seen; DROP TABLE scaling; PRAGMA user_version = 1"
+        #expect(sqlite3_exec(handle, sql, nil, nil, nil) == SQLITE_OK)
+        sqlite3_close(handle)
+        let database = try open(folder)
+        defer { database.shutdown() }
+        #expect(try await database.samples(sinceSecond: 0) == [sample(base)])
+        #expect(try await database.recorded(app: AppName(unchecked: "web"), sinceSecond: 0).map(\.seen) == [0])
+        #expect(!FileManager.default.fileExists(atPath: folder.appending("metrics.db.damaged")))
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "mounting takes root"))
+    func `a really full file system costs samples, and nothing else`() async throws {
+        let folder = try TemporaryFolder("metrics")
+        let place = folder.appending("small")
+        try run("mkdir", place)
+        try run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place)
+        defer { try? run("umount", "-l", place) }  // A failure of the test is what is to be seen, not this.
+        let database = try MetricsDatabase(folder: place, logger: quiet)
+        defer { database.shutdown() }
+        try await database.append([sample(base)])
+        try run("sh", "-c", "dd if=/dev/zero of=\(place)/filler bs=4k 2>/dev/null || true")
+        var failure: MetricsError?
+        for second in 1...2_000 as ClosedRange<Int64> where failure == nil {
+            do { try await database.append([sample(base + second)]) } catch { failure = error }
+        }
+        #expect(failure == .diskFull)
+        #expect(try await database.samples(sinceSecond: 0).first == sample(base), "what there was can be read")
+        try run("rm", "\(place)/filler")
+        try await database.append([sample(base + 5_000)])
+        #expect(try await database.samples(sinceSecond: base + 5_000).count == 1, "room again: it goes on")
+        #expect(!FileManager.default.fileExists(atPath: place + "/metrics.db.damaged"))
+    }
+
+    private func run(_ arguments: String...) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = arguments
+        try process.run()
+        process.waitUntilExit()
+        try #require(process.terminationStatus == 0, "\(arguments)")
     }
 
     @Test func `samples appended during a long prune get their turn`() async throws {

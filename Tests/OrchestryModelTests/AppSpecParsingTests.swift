@@ -199,7 +199,8 @@ struct AppSpecParsingTests {
             try AppSpec.parse(Fixtures.document.with("scaling", value)).spec.scaling
         }
         #expect(try scaling(["scaleOutThresholdPct": 40]).scaleInThresholdPercent == 30)
-        #expect(try scaling(["scaleInThresholdPct": 90]).scaleOutThresholdPercent == 90)
+        #expect(try scaling(["scaleOutThresholdPct": 80]).scaleInThresholdPercent == 60)
+        #expect(try scaling(["scaleInThresholdPct": 90]).scaleOutThresholdPercent == 100)
         #expect(try scaling(["scaleOutThresholdPct": 100, "scaleInThresholdPct": 100]).scaleInThresholdPercent == 100)
         #expect(try scaling(["minReplicas": 12]).maxReplicas == 12)
         #expect(try scaling(["mode": "manual"]).maxCPUPercent == nil)

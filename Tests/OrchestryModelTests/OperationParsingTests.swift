@@ -7,7 +7,7 @@ struct OperationParsingTests {
     ]
     @Test(arguments: accepted)
     func `replicas`(_ body: JSONValue, _ expected: Int) throws {
-        #expect(try OrchestryModel.Operation.parseReplicas(body) == expected)
+        #expect(try OrchestryModel.Operation.parseReplicas(body).replicas == expected)
     }
 
     private static let refused: [(JSONValue, String, String)] = [
@@ -15,12 +15,33 @@ struct OperationParsingTests {
         (["replicas": "abc"], "replicas", "got \"abc\""), (["replicas": 2.5], "replicas", "got 2.5"),
         (["replicas": .null], "replicas", "is required"), (["replicas": true], "replicas", "got true"),
         ([:], "replicas", "is required"), ([], "", "must be an object"),
+        (["replicas": 0, "forSeconds": 60], "replicas", "at least 1"),
+        (["replicas": 1, "forSeconds": 0], "forSeconds", "from 1 to 2592000"),
     ]
     @Test(arguments: refused)
     func `replicas that are refused`(_ body: JSONValue, _ field: String, _ words: String) {
         let error = #expect(throws: ValidationError.self) { try OrchestryModel.Operation.parseReplicas(body) }
         #expect(error?.violations.map(\.field) == [field])
         #expect(error?.violations.first?.rule.contains(words) == true)
+    }
+
+    @Test func `pauses and simulations are read, and their faults named`() throws {
+        #expect(
+            try OrchestryModel.Operation.parseAutoscale(["action": "Pause", "direction": "out", "forSeconds": "60"])
+                == AutoscaleChange(.pause, .out, forSeconds: 60))
+        #expect(try SimulationRequest.parse([:]) == SimulationRequest())
+        for (body, field) in [
+            (["direction": "in"], "action"), (["action": "stop"], "action"),
+            (["action": "resume", "forSeconds": 5], "forSeconds"),
+            (["action": "pause", "direction": "up"], "direction"),
+        ] as [(JSONValue, String)] {
+            let error = #expect(throws: ValidationError.self) { try OrchestryModel.Operation.parseAutoscale(body) }
+            #expect(error?.violations.first?.field == field)
+        }
+        let error = #expect(throws: ValidationError.self) {
+            try SimulationRequest.parse(["sinceSeconds": 59, "policy": 4, "capacityPerInstance": 0])
+        }
+        #expect(Set(error?.violations.map(\.field) ?? []) == ["sinceSeconds", "policy", "capacityPerInstance"])
     }
 
     @Test func `a misspelt key is named with the right one`() {

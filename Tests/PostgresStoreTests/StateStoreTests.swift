@@ -11,6 +11,13 @@ struct StateStoreTests {
         var changed = application(revision: 2, replicas: 5)
         changed.lastScaledAt = WallTime(milliseconds: 1_700_000_000_001)
         changed.spec.scaling.mode = .manual
+        changed.spec.scaling.schedules = [
+            ScalingSchedule(
+                name: "office", start: try CronExpression("0 8 * * 1-5"), end: try CronExpression("0 18 * * 1-5"),
+                timeZone: "Europe/Berlin", minReplicas: 3)
+        ]
+        changed.control = ScalingControl(
+            fixed: .init(replicas: 5, untilSecond: 1_700_000_600, by: "ann"), pauseIn: .init(by: "bob"))
         try await fixture.store.write([.saveApplication(application())], epoch: epoch, leader: alice)
         #expect(try await fixture.store.application(web) == application())
         try await fixture.store.write(

@@ -76,6 +76,14 @@ struct FacadeRouteTests {
         Row(.delete, "/apps/web", .delete(web)), Row(.post, "/apps/web/retry", .retry(web)),
         Row(.post, "/apps/web/scale", ["replicas": 3], .scale(web, replicas: 3)),
         Row(.post, "/apps/web/scale", ["replicas": "100"], .scale(web, replicas: 100)),
+        Row(.post, "/apps/web/scale", ["replicas": 3, "forSeconds": 60], .scale(web, replicas: 3, forSeconds: 60)),
+        Row(
+            .post, "/apps/web/autoscale", ["action": "pause", "direction": "in", "forSeconds": 600],
+            .autoscale(web, AutoscaleChange(.pause, .in, forSeconds: 600))),
+        Row(.post, "/apps/web/autoscale", ["action": "resume"], .autoscale(web, AutoscaleChange(.resume))),
+        Row(
+            .post, "/apps/web/simulate", ["policy": ["maxReplicas": 4], "sinceSeconds": 600],
+            .simulate(web, SimulationRequest(policy: ["maxReplicas": 4], sinceSeconds: 600))),
         Row(.post, "/apps/web/policy", ["policy": ["maxReplicas": 4]], .setPolicy(web, policy: ["maxReplicas": 4])),
         Row(
             .post, "/apps/web/simulateMetrics", ["rps": 5, "evaluate": false],

@@ -189,9 +189,9 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...11) {
+        switch int(0...13) {
         case 0: .register(document: document())
-        case 1: .scale(app(), replicas: int(0...100))
+        case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document())
         case 3:
             .simulateMetrics(app(), SimulatedMetrics(rps: double(0...1e6), healthyReplicas: maybe { $0.int(0...9) }))
@@ -202,6 +202,12 @@ struct MessageMaker {
         case 8: .uncordonNode(node())
         case 9: .rebalance(maxMoves: int(1...100))
         case 10: .listNodes
+        case 11: .autoscale(app(), AutoscaleChange(.pause, .in, forSeconds: maybe { $0.int(1...9) }))
+        case 12:
+            .simulate(
+                app(),
+                SimulationRequest(
+                    policy: document(), sinceSeconds: int(60...90), capacityPerInstance: maybe { $0.double(1...9) }))
         default: .why(app())
         }
     }

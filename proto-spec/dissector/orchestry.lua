@@ -413,7 +413,13 @@ local SPEC = { fields = {
         ["maxMemoryPercent?"] = "number", scaleOutThresholdPercent = "number", scaleInThresholdPercent = "number",
         windowSeconds = "whole", cooldownSeconds = "whole", stabilizationWindowSeconds = "whole",
         ["maxScaleOutStep?"] = "whole", ["maxScaleInStep?"] = "whole", toleranceOut = "number", toleranceIn = "number",
-        scaleOutPolicies = POLICIES, scaleInPolicies = POLICIES, warmupSeconds = "whole" } },
+        scaleOutPolicies = POLICIES, scaleInPolicies = POLICIES, warmupSeconds = "whole",
+        ["customMetrics?"] = { each = { fields = {
+            name = "text", metric = "text", labels = { members = "text" }, kind = { "gauge", "counter" },
+            target = "number", path = "text", ["port?"] = "whole" } } },
+        ["schedules?"] = { each = { fields = {
+            name = "text", start = "text", ["end"] = "text", timeZone = "text", ["minReplicas?"] = "whole",
+            ["maxReplicas?"] = "whole" } } } } },
 } }
 
 local OF_APP = { fields = { _0 = "name" } }
@@ -423,7 +429,12 @@ local OPERATIONS = {
     listSecrets = { fields = {} }, showSecret = { fields = { _0 = "text" } },
     removeSecret = { fields = { _0 = "text", force = "flag" } },
     setSecret = { fields = { _0 = { fields = { name = "text", version = "whole", keyID = "text", box = "text" } } } },
-    scale = { fields = { _0 = "name", replicas = "whole" } }, setPolicy = { fields = { _0 = "name", policy = "any" } },
+    scale = { fields = { _0 = "name", replicas = "whole", ["forSeconds?"] = "whole" } },
+    autoscale = { fields = { _0 = "name", _1 = { fields = {
+        action = { "pause", "resume" }, direction = { "out", "in", "both" }, ["forSeconds?"] = "whole" } } } },
+    simulate = { fields = { _0 = "name", _1 = { fields = {
+        policy = "any", sinceSeconds = "whole", ["capacityPerInstance?"] = "number", ["startSeconds?"] = "whole" } } } },
+    setPolicy = { fields = { _0 = "name", policy = "any" } },
     simulateMetrics = { fields = { _0 = "name", _1 = { fields = {
         rps = "number", p95LatencyMs = "number", activeConnections = "whole", cpuPercent = "number",
         memoryPercent = "number", ["healthyReplicas?"] = "whole", evaluate = "flag" } } } },

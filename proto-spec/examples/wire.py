@@ -309,7 +309,11 @@ SPEC = {
                 "maxMemoryPercent?": float, "scaleOutThresholdPercent": float, "scaleInThresholdPercent": float,
                 "windowSeconds": int, "cooldownSeconds": int, "stabilizationWindowSeconds": int,
                 "maxScaleOutStep?": int, "maxScaleInStep?": int, "toleranceOut": float, "toleranceIn": float,
-                "scaleOutPolicies": [POLICY], "scaleInPolicies": [POLICY], "warmupSeconds": int}}
+                "scaleOutPolicies": [POLICY], "scaleInPolicies": [POLICY], "warmupSeconds": int,
+                "customMetrics?": [{"name": str, "metric": str, "labels": {"*": str}, "kind": ("gauge", "counter"),
+                                    "target": float, "path": str, "port?": int}],
+                "schedules?": [{"name": str, "start": str, "end": str, "timeZone": str, "minReplicas?": int,
+                                "maxReplicas?": int}]}}
 
 
 def anything(_):
@@ -317,7 +321,11 @@ def anything(_):
 
 
 OPERATIONS = {
-    "register": {"document": anything}, "scale": {"_0": app, "replicas": int},
+    "register": {"document": anything}, "scale": {"_0": app, "replicas": int, "forSeconds?": int},
+    "autoscale": {"_0": app, "_1": {"action": ("pause", "resume"), "direction": ("out", "in", "both"),
+                                    "forSeconds?": int}},
+    "simulate": {"_0": app, "_1": {"policy": anything, "sinceSeconds": int, "capacityPerInstance?": float,
+                                   "startSeconds?": int}},
     "setPolicy": {"_0": app, "policy": anything}, "appLogs": {"_0": app, "lines": int},
     "simulateMetrics": {"_0": app, "_1": {
         "rps": float, "p95LatencyMs": float, "activeConnections": int, "cpuPercent": float, "memoryPercent": float,

@@ -47,6 +47,7 @@ extension LeaderTerm {
                     try await surroundings.store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
         case .systemMetrics: return await systemMetrics()
         case .why(let name): return why(try application(name))
+        case .simulate(let name, let request): return try await simulate(request, for: try application(name))
         case .listSecrets: return listSecrets()
         case .showSecret(let name): return try showSecret(name)
         case .rolloutStatus(let name): return rolloutStatus(of: try application(name))
@@ -63,6 +64,7 @@ extension LeaderTerm {
             sentences.append("The app is stopped: start it with `orchestry up \(application.name)`.")
         } else if let evaluation = surroundings.scaling.with({ $0.recentEvaluations(application.name).last }) {
             sentences += evaluation.words
+            sentences += controlWords(of: application)
         }
         return sentences + reconciler.explain(application.name)
     }

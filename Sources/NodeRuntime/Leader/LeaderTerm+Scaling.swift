@@ -10,7 +10,7 @@ extension LeaderTerm {
     func evaluateEachSecond() async {
         while !Task.isCancelled {
             let wall = surroundings.clock.wall()
-            let next = (wall.wholeSecond + 1) * 1000 + 330
+            let next = (wall.wholeSecond + 1) * 1000 + ScalingState.evaluationMilliseconds
             do { try await Task.sleep(for: .milliseconds(next - wall.milliseconds)) } catch { return }
             guard surroundings.isActive(epoch) else { continue }
             let second = surroundings.clock.wall().wholeSecond
@@ -19,26 +19,42 @@ extension LeaderTerm {
                 let evaluation = evaluate(application, at: second)
                 if evaluation.shouldScale { await scale(name, by: evaluation) }
             }
+            await surroundings.keepRecords(surroundings.scaling.takeRecords())
         }
     }
 
-    func replicaState(of application: Application) -> ReplicaState {
+    /// A follower keeps about a minute of every app, since it knows no policies: for longer windows the rest is read from
+    /// its cache.
+    func warmLongWindows() async {
+        let long = applications.values.filter { $0.spec.scaling.windowSeconds > Autoscaler.followerWindowSeconds }
+        guard let longest = long.map(\.spec.scaling.windowSeconds).max() else { return }
+        let names = Set(long.map(\.name))
+        let wall = surroundings.clock.wall()
+        let samples = await surroundings.pastSamples(wall.wholeSecond - Int64(longest)).filter {
+            names.contains($0.app)
+        }
+        for application in long {
+            surroundings.scaling.retain(application.name, windowSeconds: application.spec.scaling.windowSeconds)
+        }
+        surroundings.scaling.record(samples, at: wall)
+    }
+
+    func replicaState(of application: Application, at second: Int64) -> ReplicaState {
+        let control = application.control?.active(at: second)
         let view = reconciler.replicaView(of: application.name)
         return ReplicaState(
             desired: application.replicas, ready: view.ready, starting: view.starting,
             rolloutInProgress: view.rolloutInProgress, capacityLimit: reconciler.capacityLimit(for: application.spec),
-            pauseOut: false, pauseIn: false, lastScaledSecond: application.lastScaledAt?.wholeSecond)
+            pauseOut: control?.pauseOut != nil, pauseIn: control?.pauseIn != nil, fixed: control?.fixed,
+            schedule: scheduleClocks[application.name, default: ScheduleClock()].bounds(
+                application.spec.scaling.schedules, at: second, offset: TimeZones.offset),
+            lastScaledSecond: application.lastScaledAt?.wholeSecond)
     }
 
     private func evaluate(_ application: Application, at second: Int64) -> Evaluation {
-        let state = replicaState(of: application)
-        let policy = application.spec.scaling
-        let (evaluation, observed) = surroundings.scaling.with { autoscaler in
-            (
-                autoscaler.evaluate(application.name, policy: policy, state: state, at: second),
-                autoscaler.observed(application.name, policy: policy, ready: state.ready.count, at: second)
-            )
-        }
+        let (evaluation, observed) = surroundings.scaling.evaluate(
+            application.name, policy: application.spec.scaling, state: replicaState(of: application, at: second),
+            at: second)
         accumulate(observed, app: application.name, replicas: application.replicas)
         return evaluation
     }
@@ -80,9 +96,8 @@ extension LeaderTerm {
         }
         await surroundings.recordDecision(decision)
         applications[name] = application
-        surroundings.scaling.with {
-            $0.noteScaled(name, from: evaluation.current, to: evaluation.wanted, at: wall.wholeSecond)
-        }
+        surroundings.scaling.noteScaled(
+            name, from: evaluation.current, to: evaluation.wanted, at: wall.wholeSecond)
         logger.info(
             "Scaled",
             metadata: [
@@ -120,8 +135,8 @@ extension LeaderTerm {
                 detail: "App \(name) is not running. Start it with `orchestry up \(name)`.")
         }
         let second = surroundings.clock.wall().wholeSecond
-        surroundings.scaling.with { $0.inject(metrics, app: name, second: second - 1) }
-        let state = replicaState(of: application)
+        surroundings.scaling.inject(metrics, app: name, second: second - 1)
+        let state = replicaState(of: application, at: second)
         let added = Presentation.ObservedMetrics(
             rps: metrics.rps, p95LatencyMilliseconds: metrics.p95LatencyMs,
             activeConnections: Double(metrics.activeConnections), cpuPercent: metrics.cpuPercent,

@@ -142,7 +142,10 @@ extension LeaderTerm {
                     event(.appDeleted, name, "App \(name) was deleted", request),
                     .deleteApplication(name, at: surroundings.clock.wall()),
                 ], deleted: name)
-        case .scale(let name, let replicas): return planScale(try existing(name), to: replicas, request)
+        case .scale(let name, let replicas, let seconds?):
+            return planFixed(try existing(name), at: replicas, forSeconds: seconds, request)
+        case .scale(let name, let replicas, nil): return planScale(try existing(name), to: replicas, request)
+        case .autoscale(let name, let change): return planAutoscale(try existing(name), change, request)
         case .setPolicy(let name, let policy): return try planPolicy(try existing(name), policy, request)
         case .retry(let name): return planRetry(try existing(name), request)
         case .setSecret(let sealed): return try await planSecret(sealed, request)
@@ -168,6 +171,7 @@ extension LeaderTerm {
         let wall = surroundings.clock.wall()
         try refuseTakenHosts(of: spec)
         try refuseForbiddenMounts(of: spec)
+        try refuseUnknownZones(of: spec.scaling, at: "scaling")
         var application: Application
         var isNewRevision = true
         if let current = applications[spec.name] {
@@ -275,6 +279,7 @@ extension LeaderTerm {
         var application = current
         application.status = .stopped
         application.replicas = 0
+        application.control?.fixed = nil
         application.updatedAt = surroundings.clock.wall()
         let running = reconciler.instances(of: current.name).filter { $0.state != .stopped }.count
         return Plan(
@@ -286,12 +291,14 @@ extension LeaderTerm {
     }
 
     private func planScale(_ current: Application, to replicas: Int, _ request: ControlRequest) -> Plan {
-        if current.replicas == replicas {
+        let second = surroundings.clock.wall().wholeSecond
+        if current.replicas == replicas, current.control?.active(at: second).fixed == nil {
             return Plan(response: ControlResponse(body: Presentation.scaleNoChange(current.name, replicas: replicas)))
         }
         let wall = surroundings.clock.wall()
         var application = current
         application.replicas = replicas
+        application.control?.fixed = nil
         application.status = replicas > 0 ? .running : .stopped
         application.updatedAt = wall
         application.lastScaledAt = wall
@@ -341,6 +348,7 @@ extension LeaderTerm {
     private func planPolicy(_ current: Application, _ policy: JSONValue, _ request: ControlRequest) throws -> Plan {
         var application = current
         let merged = try ScalingPolicy.parse(policy, merging: current.document["scaling"] ?? [:])
+        try refuseUnknownZones(of: merged.policy, at: "policy")
         application.spec.scaling = merged.policy
         if case .object(var members) = application.document {
             members["scaling"] = merged.scaling
@@ -422,15 +430,16 @@ extension LeaderTerm {
         applications[application.name] = application
         reconcile(.applicationChanged(application, rollout: rollout))
         guard let replicas, replicas != application.replicas else { return }
-        let second = surroundings.clock.wall().wholeSecond
-        surroundings.scaling.with {
-            $0.noteScaled(application.name, from: replicas, to: application.replicas, at: second)
-        }
+        surroundings.scaling.noteScaled(
+            application.name, from: replicas, to: application.replicas,
+            at: surroundings.clock.wall().wholeSecond)
     }
 
     func drop(_ name: AppName) {
         applications[name] = nil
-        surroundings.scaling.with { $0.forget(name) }
+        surroundings.scaling.forget(name, at: surroundings.clock.wall().wholeSecond)
+        scheduleClocks[name] = nil
+        scraper.forget(name)
         forgetMetrics(of: name)
         reconcile(.applicationDeleted(name))
     }

@@ -1,6 +1,7 @@
 import Autoscaling
 import DockerEngine
 import Logging
+import MetricsCache
 import OrchestryModel
 import PostgresStore
 import RestFacade
@@ -40,6 +41,14 @@ actor LeaderTerm {
         var publish: @Sendable (RoutingTable, NodeID?) -> Void
         var record: @Sendable (EventKind, AppName?, String, JSONValue) -> Void
         var recordDecision: @Sendable (ScalingDecision) async -> Void
+        /// Puts records of evaluations into this node's cache.
+        var keepRecords: @Sendable ([MetricsDatabase.ScalingLine]) async -> Void
+        /// All samples this node's cache has since a second; none where it can't be read.
+        var pastSamples: @Sendable (Int64) async -> [Sample]
+        /// What this node's cache has of an app's load and scaling since a second.
+        var history: @Sendable (AppName, Int64) async throws -> ScalingHistory
+        /// A page of an instance; nil: it does not answer as it should.
+        var fetchPage: @Sendable (Endpoint, String) async -> String?
         var fetchLogs: @Sendable (NodeID, InstanceID, Int) async -> [InstanceLogLine]
         var connectedPeers: @Sendable () -> [NodeInfo]
         var requestInventories: @Sendable () -> Void
@@ -67,6 +76,10 @@ actor LeaderTerm {
     var usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:]
     /// Every node this leader has heard or read of.
     private(set) var nodeInfos: [NodeID: NodeInfo] = [:]
+    var scheduleClocks: [AppName: ScheduleClock] = [:]
+    var scraper = MetricScraper()
+    /// A simulation is under way: one at a time.
+    var isSimulating = false
     /// Apps whose replica count changed while PostgreSQL was away.
     var unsaved: Set<AppName> = []
     /// The turn of the last write of desired state: in PostgreSQL a lower one comes too late. Under the write lock.
@@ -119,6 +132,7 @@ actor LeaderTerm {
             group.addTask { await self.writer.run() }
             group.addTask { await self.tick() }
             group.addTask { await self.evaluateEachSecond() }
+            group.addTask { await self.scrapeEachSecond() }
             group.addTask { await self.maintain() }
             for await input in inputs {
                 waiting.subtract(1, ordering: .relaxed)
@@ -158,13 +172,12 @@ actor LeaderTerm {
                 applications = Dictionary(stored.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
                 secrets = Dictionary(state.secrets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
                 // Rate limits and cooldown hold across a change of leader.
-                surroundings.scaling.with { scaling in
-                    for past in state.scalings {
-                        scaling.noteScaled(
-                            past.app, from: past.fromReplicas, to: past.toReplicas, at: past.time.wholeSecond)
-                    }
+                for past in state.scalings {
+                    surroundings.scaling.noteScaled(
+                        past.app, from: past.fromReplicas, to: past.toReplicas, at: past.time.wholeSecond)
                 }
                 nodeInfos = Dictionary(nodes.map { ($0.info.id, $0.info) }, uniquingKeysWith: { first, _ in first })
+                await warmLongWindows()
                 isLoaded = true
                 logger.info(
                     "Desired state loaded",

@@ -21,11 +21,10 @@ final class CertificateKeeper: Sendable {
     /// What `stat` says of the three files: they are read only when it changes. nil: not there.
     private typealias Signature = [Stamp?]
     private struct Stamp: Equatable, Sendable {
-        var device: UInt64
-        var inode: UInt64
-        var size: Int64
-        var seconds: Int
-        var nanoseconds: Int
+        /// Device and inode.
+        var file: String
+        var size: String
+        var changed: Double
     }
     private enum Trigger: Sendable { case interval, hangUp }
     struct Status: Sendable {
@@ -232,11 +231,14 @@ final class CertificateKeeper: Sendable {
         return (try? await NIOThreadPool.singleton.runIfActive { paths.map(Self.stamp) }) ?? []
     }
 
+    /// By way of Foundation: `stat`'s members are visible or not as modules happen to be built.
     private static func stamp(_ path: String) -> Stamp? {
-        var found = stat()
-        guard stat(path, &found) == 0 else { return nil }
+        let target = URL(fileURLWithPath: path).resolvingSymlinksInPath().path
+        // Not there, or not readable: no stamp.
+        guard let found = try? FileManager.default.attributesOfItem(atPath: target) else { return nil }
+        func text(_ key: FileAttributeKey) -> String { found[key].map { "\($0)" } ?? "" }
         return Stamp(
-            device: UInt64(found.st_dev), inode: UInt64(found.st_ino), size: Int64(found.st_size),
-            seconds: Int(found.st_mtim.tv_sec), nanoseconds: Int(found.st_mtim.tv_nsec))
+            file: "\(text(.systemNumber)) \(text(.systemFileNumber))", size: text(.size),
+            changed: (found[.modificationDate] as? Date)?.timeIntervalSinceReferenceDate ?? 0)
     }
 }

@@ -87,10 +87,10 @@ extension Node {
     }
 
     func keep(_ samples: [Sample]) async {
-        scaling.record(samples)
+        let seen = scaling.record(samples, at: clock.wall())
         currentTerm?.submit(.samples(samples))
         do {
-            try await metrics.append(samples)
+            try await metrics.append(samples, seen: seen)
         } catch {
             let dropped = state.withLock { state in
                 state.droppedSamples += UInt64(samples.count)
@@ -109,7 +109,7 @@ extension Node {
         let since = clock.wall().wholeSecond - 600
         do {
             let samples = try await metrics.samples(sinceSecond: since)
-            scaling.record(samples)
+            scaling.record(samples, at: clock.wall())
             logger.info("Metric windows rebuilt from the cache", metadata: ["samples": "\(samples.count)"])
         } catch {
             logger.warning("The metrics cache can't be read; windows start empty", metadata: ["error": "\(error)"])

@@ -144,6 +144,19 @@ extension Node {
             publish: { [weak self] table, node in self?.publish(table, to: node) },
             record: { [weak self] kind, app, message, details in self?.record(kind, app, message, details) },
             recordDecision: { [weak self] decision in await self?.recordDecision(decision) },
+            keepRecords: { [metrics, logger] lines in
+                do {
+                    try await metrics.append(lines)
+                } catch {
+                    logger.debug("Evaluations are not recorded", metadata: ["error": "\(error)"])
+                }
+            },
+            pastSamples: { [metrics] since in
+                // Windows then begin with what is in memory.
+                (try? await metrics.samples(sinceSecond: since)) ?? []
+            },
+            history: { [metrics] app, since in try await ScalingHistory.read(app, since: since, from: metrics) },
+            fetchPage: { [pages] endpoint, path in await pages.fetch(endpoint, path) },
             fetchLogs: { [weak self] node, instance, tail in
                 await self?.fetchLogs(node: node, instance: instance, tail: tail) ?? []
             },

@@ -49,6 +49,7 @@ package final class Node: Service {
     let certificates: CertificateKeeper?
     let load = PeerLoad()
     let scaling = ScalingState()
+    let pages: MetricPages
 
     struct State {
         var term: (term: LeaderTerm, task: Task<Void, Never>)?
@@ -83,6 +84,7 @@ package final class Node: Service {
         engine = DockerEngine(
             configuration: Self.engineConfiguration(configuration), eventLoopGroup: workGroup, logger: logger)
         prober = HealthProber(eventLoopGroup: workGroup, logger: logger)
+        pages = MetricPages(eventLoopGroup: workGroup)
         proxy = Self.makeProxy(configuration, logger: logger)
         leadership = LeadershipService(
             election: Election(
@@ -220,6 +222,7 @@ package final class Node: Service {
         state.withLock { $0.term?.task.cancel() }
         await transport.shutdown()
         await prober.shutdown()
+        await pages.shutdown()
         await engine.shutdown()
         await proxy?.release()
         lease.shutdown()

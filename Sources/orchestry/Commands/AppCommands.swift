@@ -116,17 +116,36 @@ struct Delete: AsyncParsableCommand {
 struct Scale: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Set the number of an app's replicas.",
-        discussion: "For an app in auto mode the autoscaler may change the number again.")
+        discussion: """
+            For an app in auto mode the autoscaler may change the number again, unless --for fixes it for a time: then the \
+            policy decides again when that is over.
+            """)
     @Argument(help: "The app.") var name: String
-    @Argument(help: "Replicas, 0 to 100.") var replicas: Int
+    @Argument(help: "Replicas, 0 to 100.") var replicas: Int?
+    @Option(name: .customLong("replicas"), help: "The same.") var wanted: Int?
+    @Option(name: .customLong("for"), help: "Fix the number that long, 1s to 30d.") var length: String?
     @OptionGroup var options: GlobalOptions
 
+    func validate() throws {
+        guard (replicas == nil) != (wanted == nil) else {
+            throw ValidationError("say once how many replicas: orchestry scale NAME N")
+        }
+    }
+
     func run() async throws {
+        var body: [String: JSONValue] = ["replicas": JSONValue(replicas ?? wanted ?? 0)]
+        if let length {
+            body["forSeconds"] = JSONValue(
+                try ShortDuration.seconds(length, option: "--for", 1...AutoscaleChange.longestSeconds))
+        }
+        let request = JSONValue.object(body)
         try await options.withClient { client in
-            let answer = try await client.post(
-                APIClient.appPath(name, "/scale"), ["replicas": JSONValue(replicas)], app: name)
+            let answer = try await client.post(APIClient.appPath(name, "/scale"), request, app: name)
             Output.show(answer, as: options.output) { answer in
                 let replicas = Output.count(answer["replicas"], "replica")
+                if let until = answer["fixed_until"] {
+                    return "\(name): \(replicas) wanted, fixed until \(Output.time(until))."
+                }
                 return answer["status"] == "no_change"
                     ? "\(name): \(replicas) wanted already."
                     : "\(name): \(replicas) wanted. `orchestry why \(name)` tells when the autoscaler changes that."

@@ -9,7 +9,7 @@ struct OrchestryBench: AsyncParsableCommand {
             "Build in release mode, on a machine with nothing else to do. README.md says what the numbers mean.",
         subcommands: [
             EvaluateCommand.self, ProtocolCommand.self, CacheCommand.self, FailoverCommand.self,
-            ElectionCommand.self, LoadCommand.self, DataplaneCommand.self,
+            ElectionCommand.self, LoadCommand.self, DataplaneCommand.self, AutoscalerCommand.self,
         ])
 }
 
