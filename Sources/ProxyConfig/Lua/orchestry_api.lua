@@ -26,7 +26,10 @@ local function parse(text)
         if role ~= "node" and role ~= "leader" then
             return nil, "bad line: " .. line
         end
-        found[#found + 1] = { id = id, host = host, port = tonumber(port), leads = role == "leader" }
+        -- By address too: a node that comes back elsewhere has not failed there.
+        found[#found + 1] = {
+            key = id .. " " .. host .. ":" .. port, host = host, port = tonumber(port), leads = role == "leader",
+        }
     end
     if #found == 0 then
         return nil, "no node"
@@ -82,8 +85,8 @@ local function choose(tried, writes, time)
     for level = 1, 3 do
         for pass = writes and 1 or 2, 2 do
             for _, node in ipairs(list) do
-                if (pass == 2 or node.leads) and (level == 3 or not tried[node.id])
-                    and (level > 1 or (aside[node.id] or 0) <= time) then
+                if (pass == 2 or node.leads) and (level == 3 or not tried[node.key])
+                    and (level > 1 or (aside[node.key] or 0) <= time) then
                     return node, #list
                 end
             end
@@ -114,8 +117,8 @@ function M.balance()
     if not ctx.facade and count > 1 then
         balancer.set_more_tries(math.min(count, 4) - 1)
     end
-    ctx.facade = node.id
-    tried[node.id] = true
+    ctx.facade = node.key
+    tried[node.key] = true
     local ok, message = balancer.set_current_peer(node.host, node.port)
     if not ok then
         ngx.log(ngx.ERR, "no such address: ", node.host, ": ", message)
