@@ -121,7 +121,8 @@ struct EdgeTests {
             }
             let registered = try await send("/apps/register", Cluster.document("web"), via: first)
             #expect(registered.status == 200, "\(registered.text)")
-            #expect(try await send("/apps/web/up", via: cluster.members[1]).status == 200)
+            let started = try await send("/apps/web/up", via: cluster.members[1])
+            #expect(started.status == 200, "\(started.text)")
             try await cluster.waitForReady("web", 1, via: first)
 
             await cluster.kill(leader.id)

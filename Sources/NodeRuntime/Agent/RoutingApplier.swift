@@ -116,7 +116,8 @@ actor RoutingApplier {
         let signal = signal
         retry?.cancel()
         retry = Task {
-            try? await Task.sleep(for: .milliseconds(250))  // Cancelled: replaced by a later retry.
+            // Cancelled: replaced by a later retry. It must not signal then: each attempt would cause the next at once.
+            do { try await Task.sleep(for: .milliseconds(250)) } catch { return }
             signal.yield()
         }
     }

@@ -137,13 +137,7 @@ package final class Node: Service {
             controlPlane: NodeControlPlane(node: self, leaderWait: configuration.leaderWait), logger: logger
         ).application()
         try await rebuildWindows()
-        if let proxy {
-            do {
-                try await proxy.start()
-            } catch {
-                logger.error("nginx could not be started; it is tried again", metadata: ["error": "\(error)"])
-            }
-        }
+        let proxyRuns = await startProxy()
         await certificates?.lookFirst()
         try await transport.start(handler: NodeRouter(node: self))
         leadership.start()
@@ -155,6 +149,7 @@ package final class Node: Service {
             ])
         await withDiscardingTaskGroup { group in
             group.addTask { await self.pool.run() }
+            if !proxyRuns { group.addTask { await self.retryProxy() } }
             group.addTask { await self.agent.run() }
             group.addTask { await self.applier.run() }
             group.addTask { await self.applier.watch() }
@@ -184,6 +179,26 @@ package final class Node: Service {
             self.flusher.stop()
         }
         await close()
+    }
+
+    /// - Returns: whether nginx runs, or there is none to run.
+    private func startProxy() async -> Bool {
+        guard let proxy else { return true }
+        do {
+            try await proxy.start()
+            return true
+        } catch {
+            logger.error("nginx could not be started; it is tried again", metadata: ["error": "\(error)"])
+            return false
+        }
+    }
+
+    /// A port that is taken, or a machine too busy to see nginx come up in time, need not last. Runs until it has worked.
+    private func retryProxy() async {
+        repeat {
+            do { try await Task.sleep(for: .seconds(2)) } catch { return }
+        } while await !startProxy()
+        applier.localChange()
     }
 
     /// SIGHUP.
