@@ -142,7 +142,7 @@ struct RolloutTests {
         try await register("3")
         try await eventuallyTrue("it goes back", within: .seconds(60)) {
             let now = try await rollout(cluster, member)
-            return now["restores"] == 1
+            return now["restores"] == 3
                 && now["reason"]?.stringValue?.contains("exit code 3: the column is there") == true
                 && now["state"] == "succeeded"
         }
