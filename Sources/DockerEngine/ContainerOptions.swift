@@ -11,10 +11,12 @@ package struct ContainerOptions {
     var address: String?
     /// Opened; never in a label, a message or an argument.
     var secrets: [SecretName: String]
+    /// The engine is Podman.
+    var isPodman: Bool
 
     package init(
         assignment: Assignment, epoch: Epoch, configuration: EngineConfiguration, imageUser: String, address: String?,
-        secrets: [SecretName: String] = [:]
+        secrets: [SecretName: String] = [:], isPodman: Bool = false
     ) {
         self.assignment = assignment
         self.epoch = epoch
@@ -22,6 +24,7 @@ package struct ContainerOptions {
         self.imageUser = imageUser
         self.address = address
         self.secrets = secrets
+        self.isPodman = isPodman
     }
 
     /// The engine keeps names unique, which makes two containers for one instance impossible.
@@ -92,7 +95,7 @@ package struct ContainerOptions {
     /// What the engine is asked to mount.
     /// - Throws: `HostPolicy.Objection`.
     func mounts() throws -> [CreateDocument.Mount] {
-        try assignment.spec.volumes.map { volume in
+        try assignment.spec.volumes.compactMap { volume in
             switch volume.kind {
             case .volume:
                 CreateDocument.Mount(
@@ -108,14 +111,24 @@ package struct ContainerOptions {
                     Type: "bind", Source: try configuration.policy.resolveBind(volume.source).get(),
                     Target: volume.target,
                     ReadOnly: volume.readOnly, BindOptions: .init(Propagation: "rprivate"))
-            case .tmpfs:
-                // Engines mount these noexec, nosuid, nodev by themselves.
-                CreateDocument.Mount(
-                    Type: "tmpfs", Target: volume.target, ReadOnly: volume.readOnly,
-                    TmpfsOptions: .init(
-                        SizeBytes: volume.sizeBytes ?? assignment.spec.resources.memoryBytes / 2, Mode: 0o1777))
+            case .tmpfs: nil
             }
         }
+    }
+
+    /// By target, what the engine is to mount in memory. With every option: engines have different defaults.
+    var memoryMounts: [String: String]? {
+        let spec = assignment.spec
+        var mounts: [String: String] = [:]
+        if spec.security.readOnlyRootFilesystem { mounts["/tmp"] = "rw,noexec,nosuid,nodev,size=64m,mode=1777" }
+        for volume in spec.volumes {
+            mounts[volume.target] = nil
+            guard volume.kind == .tmpfs else { continue }
+            let size = volume.sizeBytes ?? spec.resources.memoryBytes / 2
+            mounts[volume.target] =
+                "\(volume.readOnly ? "ro" : "rw"),noexec,nosuid,nodev,size=\(size),mode=1777"
+        }
+        return mounts.isEmpty ? nil : mounts
     }
 
     /// As for containers, no two pairs give the same text.
@@ -128,7 +141,8 @@ package struct ContainerOptions {
         switch assignment.spec.security.seccompProfile {
         case nil: break
         case "Unconfined"?: options.append("seccomp=unconfined")
-        case let name?: options.append("seccomp=\(try configuration.policy.seccompProfile(name).get())")
+        case let name?:
+            options.append("seccomp=\(try configuration.policy.seccompProfile(name, asPath: isPodman).get())")
         }
         switch assignment.spec.security.appArmorProfile {
         case nil: break
@@ -168,8 +182,7 @@ package struct ContainerOptions {
             CapDrop: ["ALL"],
             CapAdd: spec.security.addCapabilities,
             ReadonlyRootfs: spec.security.readOnlyRootFilesystem,
-            Tmpfs: spec.security.readOnlyRootFilesystem && !spec.volumes.contains { $0.target == "/tmp" }
-                ? ["/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"] : nil,
+            Tmpfs: memoryMounts,
             Mounts: try mounts(),
             Init: configuration.usesInit,
             LogConfig: .init(Type: "json-file", Config: logOptions))
@@ -198,17 +211,12 @@ struct CreateDocument: Encodable {
         struct BindOptions: Encodable {
             var Propagation: String
         }
-        struct TmpfsOptions: Encodable {
-            var SizeBytes: Int64
-            var Mode: Int
-        }
         var `Type`: String
         var Source: String?
         var Target: String
         var ReadOnly: Bool
         var VolumeOptions: VolumeOptions?
         var BindOptions: BindOptions?
-        var TmpfsOptions: TmpfsOptions?
     }
     struct HostConfig: Encodable {
         var NetworkMode: String

@@ -29,24 +29,35 @@ extension DockerEngine {
     /// The digest that an image's tag stands for: of the image on this host, where it is there and may be used as it is,
     /// else what its registry says now.
     /// - Returns: nil for an image that no registry knows: it was made on this host.
-    /// - Throws: also where the engine can't ask registries.
+    /// - Throws: as `pull`. An engine that can't ask registries (Podman) pulls the image.
     package func digest(
         of reference: String, preferringLocal: Bool, registryAuthentication: String? = nil
     ) async throws(EngineError) -> String? {
         if preferringLocal, let document = try await imageDocument(reference) {
-            let name = ImageReference(reference).name
-            return (document.RepoDigests ?? []).lazy.compactMap { entry -> String? in
-                let parts = entry.split(separator: "@", maxSplits: 1)
-                guard parts.count == 2, Self.isSame(String(parts[0]), name) else { return nil }
-                return String(parts[1])
-            }.first
+            return Self.digest(in: document, of: reference)
         }
         let operation = "look up image \(reference)"
         let call = EngineTransport.Call(
             operation: operation, method: .GET, path: "/distribution/\(PercentEncoding.component(reference))/json",
             headers: registryAuthentication.map { [("X-Registry-Auth", $0)] } ?? [],
             timeout: configuration.requestTimeout)
-        return try decode(DistributionDocument.self, try await transport.send(call).body, operation).Descriptor.digest
+        do {
+            let answer = try await transport.send(call)
+            return try decode(DistributionDocument.self, answer.body, operation).Descriptor.digest
+        } catch  where error.code == .notFound && error.message.contains("is not supported") {
+            // Podman only knows what it has pulled.
+            try await pull(reference, registryAuthentication: registryAuthentication)
+            return try await imageDocument(reference).flatMap { Self.digest(in: $0, of: reference) }
+        }
+    }
+
+    private static func digest(in document: ImageDocument, of reference: String) -> String? {
+        let name = ImageReference(reference).name
+        return (document.RepoDigests ?? []).lazy.compactMap { entry -> String? in
+            let parts = entry.split(separator: "@", maxSplits: 1)
+            guard parts.count == 2, isSame(String(parts[0]), name) else { return nil }
+            return String(parts[1])
+        }.first
     }
 
     /// Engines write Docker Hub's images with or without its name.

@@ -1,3 +1,4 @@
+import Foundation
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -5,6 +6,8 @@ import OrchestryModel
 
 extension DockerEngine {
     private static let networkAttempts = 30
+    /// Far longer than a probe network lives, clocks of two machines apart included.
+    private static let probeIsStaleAfter = Duration.seconds(300)
 
     /// Makes the cluster's bridge network unless it is there. Safe when several nodes do it at the same time.
     ///
@@ -14,6 +17,7 @@ extension DockerEngine {
     package func ensureNetwork() async throws(EngineError) {
         let operation = "make network \(configuration.network)"
         var failure = EngineError(.conflict, operation: operation, message: "no attempt was made")
+        await removeStaleProbes(olderThan: Self.probeIsStaleAfter)
         for attempt in 0..<Self.networkAttempts {
             if attempt > 0 { try await pause(operation) }
             if try await networkDocument(operation) != nil { return }
@@ -24,8 +28,8 @@ extension DockerEngine {
                 logger.info(
                     "network made", metadata: ["network": "\(configuration.network)", "subnet": "\(subnet ?? "")"])
                 return
-            } catch  where error.code == .conflict || error.code == .serverError {
-                // Another node was faster, or somebody took the range: look again.
+            } catch  where [.conflict, .serverError, .notFound].contains(error.code) {
+                // Another node was faster, or somebody took the range or, for a moment, the last one: look again.
                 failure = error
             }
         }
@@ -35,9 +39,7 @@ extension DockerEngine {
     /// - Returns: nil when there is no network of exactly that name.
     func networkDocument(_ operation: String) async throws(EngineError) -> NetworkDocument? {
         // By list: a lookup by name would also take ids and prefixes of them.
-        let list = try await get(
-            [NetworkDocument].self, operation, "/networks",
-            query: [("filters", EngineJSON.filters(["name": [configuration.network]]))])
+        let list = try await networks(operation)
         guard let entry = list.first(where: { $0.Name == configuration.network }) else { return nil }
         // Lists leave out who is connected.
         do {
@@ -63,10 +65,37 @@ extension DockerEngine {
             .serverError, operation: operation, message: "network \(configuration.network) has no free IPv4 address")
     }
 
+    /// Those with the network's name in theirs.
+    private func networks(_ operation: String) async throws(EngineError) -> [NetworkDocument] {
+        try await get(
+            [NetworkDocument].self, operation, "/networks",
+            query: [("filters", EngineJSON.filters(["name": [configuration.network]]))])
+    }
+
+    private var probePrefix: String { "\(configuration.network)-probe-" }
+
+    /// Takes away what nodes of this cluster left behind that were killed while they looked for a free range: each holds
+    /// one of the few that engines have.
+    package func removeStaleProbes(olderThan age: Duration) async {
+        let operation = "remove left-over networks"
+        do {
+            for network in try await networks(operation) where network.Name.hasPrefix(probePrefix) {
+                guard network.Labels?[ContainerLabels.cluster] == configuration.cluster.rawValue,
+                    let created = network.Created.flatMap(EngineTime.parse),
+                    Date().timeIntervalSince1970 - created.seconds > Double(age.components.seconds)
+                else { continue }
+                try await removeNetwork(network.Id, operation)
+            }
+        } catch {
+            // The next one finds them again.
+            logger.debug("left-over networks could not be removed", metadata: ["error": "\(error)"])
+        }
+    }
+
     /// Lets the engine choose a range by making a network without one, which is removed again.
     private func freeSubnet(_ operation: String) async throws(EngineError) -> String? {
         let id = try await createNetwork(
-            "\(configuration.network)-probe-\(String(UInt64.random(in: 0 ... .max), radix: 36))", subnet: nil,
+            probePrefix + String(UInt64.random(in: 0 ... .max), radix: 36), subnet: nil,
             bridge: nil,
             operation)
         let document: NetworkDocument

@@ -59,7 +59,8 @@ extension DockerEngine {
         let address = ContainerOptions.needsAddress(assignment.spec) ? try await freeAddress(operation) : nil
         let options = ContainerOptions(
             assignment: assignment, epoch: epoch, configuration: configuration,
-            imageUser: imageDocument.Config?.User ?? "", address: address, secrets: secrets)
+            imageUser: imageDocument.Config?.User ?? "", address: address, secrets: secrets,
+            isPodman: assignment.spec.security.seccompProfile == nil ? false : try await version().isPodman)
         let body: ByteBuffer
         do {
             body = try EngineJSON.encode(options.document())
@@ -125,11 +126,12 @@ extension DockerEngine {
     }
 
     private static func isMissingNetwork(_ error: EngineError) -> Bool {
-        error.code == .notFound && error.message.contains("network")
+        (error.code == .notFound && error.message.contains("network")) || error.message.contains("network not found")
     }
 
     private static func isTakenAddress(_ error: EngineError) -> Bool {
-        error.message.lowercased().contains("address already in use")
+        let words = error.message.lowercased()
+        return words.contains("address already in use") || words.contains("is already allocated")
     }
 
     func pause(_ operation: String) async throws(EngineError) {

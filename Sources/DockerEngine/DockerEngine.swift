@@ -33,7 +33,8 @@ package final class DockerEngine: Sendable {
     package func version() async throws(EngineError) -> EngineVersion {
         let document = try await get(VersionDocument.self, "read the engine's version", "/version")
         return EngineVersion(
-            version: document.Version, apiVersion: document.ApiVersion, kernel: document.KernelVersion ?? "")
+            version: document.Version, apiVersion: document.ApiVersion, kernel: document.KernelVersion ?? "",
+            isPodman: document.Components?.contains { $0.Name.hasPrefix("Podman") } ?? false)
     }
 
     /// What the engine's host has: a node may reserve less, never more.

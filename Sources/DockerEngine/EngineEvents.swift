@@ -45,20 +45,26 @@ package struct EngineEvents: AsyncSequence, Sendable {
     package typealias Element = EngineEvent
     let transport: EngineTransport
     let call: EngineTransport.Call
+    /// Labels and values that an event must have: of several that are asked for, Podman takes any.
+    let labels: [String: String]
 
-    package func makeAsyncIterator() -> AsyncIterator { AsyncIterator(transport: transport, call: call) }
+    package func makeAsyncIterator() -> AsyncIterator {
+        AsyncIterator(transport: transport, call: call, labels: labels)
+    }
 
     package struct AsyncIterator: AsyncIteratorProtocol {
         let transport: EngineTransport
         let call: EngineTransport.Call
+        let labels: [String: String]
         private var body: HTTPClientResponse.Body.AsyncIterator?
         private var lines = LineSplitter()
         /// Read and not yet given out, latest first.
         private var ready: [EngineEvent] = []
 
-        init(transport: EngineTransport, call: EngineTransport.Call) {
+        init(transport: EngineTransport, call: EngineTransport.Call, labels: [String: String]) {
             self.transport = transport
             self.call = call
+            self.labels = labels
         }
 
         /// - Throws: `EngineError`.
@@ -70,7 +76,7 @@ package struct EngineEvents: AsyncSequence, Sendable {
             while ready.isEmpty {
                 do {
                     guard let chunk = try await body.next() else { return nil }
-                    ready = try lines.feed(chunk).compactMap(Self.event).reversed()
+                    ready = try lines.feed(chunk).compactMap { try Self.event($0, labels) }.reversed()
                 } catch {
                     throw EngineTransport.translate(error, call.operation)
                 }
@@ -80,11 +86,12 @@ package struct EngineEvents: AsyncSequence, Sendable {
         }
 
         /// nil for what is of no interest.
-        static func event(_ line: [UInt8]) throws -> EngineEvent? {
+        static func event(_ line: [UInt8], _ labels: [String: String]) throws -> EngineEvent? {
             guard !line.allSatisfy({ $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\r") }) else { return nil }
             let document = try EngineJSON.decode(EventDocument.self, from: line)
             let attributes = document.Actor.Attributes ?? [:]
-            guard let instance = attributes[ContainerLabels.instance].flatMap({ InstanceID(rawValue: $0) }),
+            guard labels.allSatisfy({ attributes[$0.key] == $0.value }),
+                let instance = attributes[ContainerLabels.instance].flatMap({ InstanceID(rawValue: $0) }),
                 let app = attributes[ContainerLabels.app].flatMap({ AppName(rawValue: $0) }),
                 let revision = attributes[ContainerLabels.revision].flatMap({ Int($0) }),
                 let kind = kind(document.Action, attributes)
@@ -131,6 +138,10 @@ extension DockerEngine {
             transport: transport,
             call: EngineTransport.Call(
                 operation: "follow the engine's events", method: .GET, path: "/events", query: query,
-                timeout: configuration.requestTimeout))
+                timeout: configuration.requestTimeout),
+            labels: [
+                ContainerLabels.cluster: configuration.cluster.rawValue,
+                ContainerLabels.node: configuration.node.rawValue,
+            ])
     }
 }

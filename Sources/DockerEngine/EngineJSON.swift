@@ -37,6 +37,10 @@ struct VersionDocument: Decodable {
     var Version: String
     var ApiVersion: String
     var KernelVersion: String?
+    struct Component: Decodable {
+        var Name: String
+    }
+    var Components: [Component]?
 }
 
 struct InfoDocument: Decodable {
@@ -77,6 +81,8 @@ struct NetworkDocument: Decodable {
     }
     var Id: String
     var Name: String
+    var Created: String?
+    var Labels: [String: String]?
     var IPAM: IPAM?
     var Containers: [String: Member]?
 }

@@ -125,11 +125,19 @@ struct EngineTransport: Sendable {
             case 404 where lower.contains("no such image"): .imageMissing
             case 404: .notFound
             case 403, 409: .conflict
+            // Podman's.
+            case 500 where lower.contains("name is already in use"): .conflict
+            case 500 where isHopeless(lower): .invalid
             case 500 where lower.contains("no such image") || isRegistryRefusal(lower): .imageMissing
             case 500...: .serverError
             default: .invalid
             }
         return EngineError(code, operation: operation, message: message.isEmpty ? "status \(status)" : message)
+    }
+
+    /// Whether Podman's words, in lower case, say that a container can't be started as it is, however often one tries.
+    private static func isHopeless(_ words: String) -> Bool {
+        words.contains("oci runtime attempted to invoke") || words.contains("unable to set memory limit")
     }
 
     /// Whether an engine's words, in lower case, say that a registry lacks an image or does not give it to us.

@@ -34,8 +34,9 @@ package struct HostPolicy: Sendable {
         return .success(real)
     }
 
-    /// The profile's text.
-    func seccompProfile(_ name: String) -> Result<String, Objection> {
+    /// - Parameter asPath: Podman reads the file itself, Docker is sent what is in it.
+    /// - Returns: the profile's text or path.
+    func seccompProfile(_ name: String, asPath: Bool) -> Result<String, Objection> {
         guard let seccompFolder else {
             return .failure(Objection(text: "seccomp profile '\(name)' can't be found: engine.seccomp_dir is not set"))
         }
@@ -43,7 +44,7 @@ package struct HostPolicy: Sendable {
         guard let data = FileManager.default.contents(atPath: path), data.count <= 1 << 20 else {
             return .failure(Objection(text: "seccomp profile \(path) can't be read"))
         }
-        return .success(String(decoding: data, as: UTF8.self))
+        return .success(asPath ? path : String(decoding: data, as: UTF8.self))
     }
 
     struct Objection: Error {

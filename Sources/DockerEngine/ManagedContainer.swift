@@ -73,11 +73,13 @@ package struct EngineVersion: Hashable, Sendable {
     package var version: String
     package var apiVersion: String
     package var kernel: String
+    package var isPodman: Bool
 
-    package init(version: String, apiVersion: String, kernel: String) {
+    package init(version: String, apiVersion: String, kernel: String, isPodman: Bool = false) {
         self.version = version
         self.apiVersion = apiVersion
         self.kernel = kernel
+        self.isPodman = isPodman
     }
 }
 

@@ -1,5 +1,6 @@
 import DockerEngine
 import OrchestryModel
+import TestSupport
 import Testing
 
 /// Commands in containers, as health checks run them.

@@ -5,12 +5,12 @@ import Logging
 import NIOCore
 import NIOPosix
 import OrchestryModel
+import TestSupport
 import Testing
 
 /// The engine of this machine and the demo image, for tests that start containers.
 enum EngineFixture {
-    static let socket = "/var/run/docker.sock"
-    static let isInstalled = FileManager.default.fileExists(atPath: socket)
+    static let isInstalled = TestEngine.isInstalled
     static let image = "orchestry-demo:v1"
 
     /// Built once for all tests; a failure fails each test that needs it, with the script's words.
@@ -43,7 +43,8 @@ enum EngineFixture {
 
     static func makeEngine(
         cluster: ClusterID, node: NodeID, endpointMode: EngineConfiguration.EndpointMode = .container,
-        socketPath: String = socket, requestTimeout: Duration = .seconds(20), policy: HostPolicy = HostPolicy()
+        socketPath: String = TestEngine.socket, requestTimeout: Duration = .seconds(20),
+        policy: HostPolicy = HostPolicy()
     ) -> DockerEngine {
         DockerEngine(
             configuration: EngineConfiguration(
@@ -109,30 +110,8 @@ enum EngineFixture {
     @discardableResult
     static func docker(_ arguments: [String]) async -> String { await run(["docker"] + arguments).output }
 
-    /// Runs a program found by `PATH`, on a thread of its own: waiting for it blocks.
     @discardableResult
-    static func run(_ words: [String]) async -> (status: Int32, output: String) {
-        await withCheckedContinuation { continuation in
-            Thread.detachNewThread { continuation.resume(returning: runBlocking(words)) }
-        }
-    }
-
-    private static func runBlocking(_ words: [String]) -> (status: Int32, output: String) {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = words
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardError = pipe
-        do {
-            try process.run()
-        } catch {
-            return (-1, "\(error)")
-        }
-        let output = pipe.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        return (process.terminationStatus, String(decoding: output, as: UTF8.self))
-    }
+    static func run(_ words: [String]) async -> (status: Int32, output: String) { await TestEngine.run(words) }
 }
 
 extension Result where Failure == any Error {

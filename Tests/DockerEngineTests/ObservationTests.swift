@@ -2,6 +2,7 @@ import DockerEngine
 import Foundation
 import OrchestryModel
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite(.serialized, .enabled(if: EngineFixture.isInstalled, "no Docker engine on this machine"))
@@ -119,9 +120,11 @@ struct ObservationTests {
             while !kinds.contains(.die(exitCode: 137)), case .container(let event) = try await events.next() {
                 kinds.insert(event.kind)
             }
-            #expect(kinds.isSuperset(of: [.start, .oom, .die(exitCode: 137)]))
+            #expect(kinds.isSuperset(of: [.start, .die(exitCode: 137)]))
             let container = try await engine.inspect(started.id)
-            #expect(container.outOfMemory && container.exitCode == 137)
+            #expect(container.exitCode == 137)
+            // Podman has no event for it, and with control groups of the first version it does not note the cause.
+            if await !TestEngine.isPodman.value { #expect(kinds.contains(.oom) && container.outOfMemory) }
         }
     }
 

@@ -153,7 +153,7 @@ final class Cluster: Sendable {
             api: {\((["host: 127.0.0.1", "port: \(member.apiPort)"] + options.apiSettings).joined(separator: ", "))}
             postgres: {url: "\(database)"}
             proxy: {enabled: \(options.proxy), host: 127.0.0.1, port: \(member.proxyPort)\(edge)}
-            engine: {\(options.engineSettings.joined(separator: ", "))}
+            engine: {\((["socket: \(TestEngine.socket)"] + options.engineSettings).joined(separator: ", "))}
             secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
             """
@@ -344,7 +344,7 @@ final class Cluster: Sendable {
     static func docker(_ arguments: [String]) throws -> String {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["docker"] + arguments
+        process.arguments = TestEngine.environment + ["docker"] + arguments
         let pipe = Pipe()
         process.standardOutput = pipe
         process.standardError = FileHandle.nullDevice
@@ -359,11 +359,7 @@ final class Cluster: Sendable {
     func tearDown() async throws {
         for member in members { await terminate(member.id) }
         for member in members { stopProxy(of: member) }
-        guard options.proxy else {
-            // Without an app to run there is nothing in the engine, and perhaps no engine.
-            postgres.stop(immediately: true)
-            return try await http.shutdown()
-        }
+        // Also without an app to run: nodes make their network as soon as there is an engine.
         let containers = try Self.docker(["ps", "-aq", "--filter", "label=orchestry.cluster=\(name)"])
             .split(separator: "\n").map(String.init)
         if !containers.isEmpty { try Self.docker(["rm", "-f"] + containers) }

@@ -1,12 +1,13 @@
 import Foundation
 import OrchestryModel
+import TestSupport
 import Testing
 
 /// Whether the real parts are here. `configs/dev/test` installs them and sets the variable, which turns a missing
 /// service from a reason to skip into a failure.
 let servicesExpected =
     ProcessInfo.processInfo.environment["ORCHESTRY_DEV_REQUIRE_SERVICES"] != nil
-    || (FileManager.default.fileExists(atPath: "/var/run/docker.sock")
+    || (TestEngine.isInstalled
         && FileManager.default.fileExists(atPath: "/usr/sbin/nginx"))
 
 /// The main job on real parts: three processes, PostgreSQL, the engine, nginx.

@@ -193,7 +193,7 @@ actor Agent {
         return [reportExit(of: event.containerID, event.instance, code: exitCode)]
     }
 
-    private func reportExit(of container: String, _ instance: InstanceID, code: Int) -> Job {
+    func reportExit(of container: String, _ instance: InstanceID, code: Int) -> Job {
         let engine = engine
         return { [weak self] in
             // The die event may come before the engine has noted why: its own record is the better witness.
@@ -315,19 +315,7 @@ actor Agent {
     private func removeOldImages() async {
         while !Task.isCancelled {
             do { try await Task.sleep(for: .seconds(600)) } catch { return }
-            await removeSurplusImages()
-        }
-    }
-
-    func removeSurplusImages() async {
-        for image in await images.surplus() {
-            do {
-                guard try await engine.removeImage(image) else { continue }  // Still in use: another time.
-                await images.forget(image)
-                logger.info("Removed an image no app needs any more", metadata: ["image": "\(image)"])
-            } catch {
-                logger.debug("An old image can't be removed yet", metadata: ["image": "\(image)", "error": "\(error)"])
-            }
+            await images.removeSurplus(from: engine)
         }
     }
 

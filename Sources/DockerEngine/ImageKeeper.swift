@@ -1,10 +1,11 @@
+import Dispatch
 import Foundation
 import Logging
 import OrchestryModel
 
 /// Remembers which images this node pulled for which app, in a file of its own, so that only those are ever removed: the
 /// last few of each app stay, for restarts and rollbacks.
-actor ImageKeeper {
+package actor ImageKeeper {
     struct Entry: Codable, Hashable {
         var image: String
         var app: AppName
@@ -12,6 +13,8 @@ actor ImageKeeper {
         var usedAt: WallTime
     }
 
+    // Files block: never on the cooperative pool. Serial, so that the last state written is the last there was.
+    private let queue = DispatchQueue(label: "orchestry.images")
     private let path: String
     private let keep: Int
     private let logger: Logger
@@ -20,7 +23,7 @@ actor ImageKeeper {
     /// - Parameters:
     ///   - keep: images of each app that stay; 0: all.
     ///   - path: of the file; one that can't be read is begun anew, which only means that its images stay.
-    init(path: String, keep: Int, logger: Logger) {
+    package init(path: String, keep: Int, logger: Logger) {
         self.path = path
         self.keep = keep
         self.logger = logger
@@ -37,7 +40,7 @@ actor ImageKeeper {
     }
 
     /// - Parameter pulled: whether it came just now; an image that was there before is not ours to remove.
-    func used(_ image: String, by app: AppName, pulled: Bool, at time: WallTime) {
+    package func used(_ image: String, by app: AppName, pulled: Bool, at time: WallTime) async {
         if let index = entries.firstIndex(where: { $0.image == image && $0.app == app }) {
             entries[index].usedAt = time
         } else if pulled || entries.contains(where: { $0.image == image }) {
@@ -45,11 +48,28 @@ actor ImageKeeper {
         } else {
             return
         }
-        save()
+        await save()
+    }
+
+    /// Takes what no app needs any more off the engine. What a container still uses, or what the engine can't remove now,
+    /// stays for another time.
+    package func removeSurplus(from engine: DockerEngine) async {
+        for image in surplus() {
+            do {
+                guard try await engine.removeImage(image) else { continue }
+                // Asked for again while it went: then it was pulled again, and is remembered.
+                guard surplus().contains(image) else { continue }
+                entries.removeAll { $0.image == image }
+                await save()
+                logger.info("Removed an image no app needs any more", metadata: ["image": "\(image)"])
+            } catch {
+                logger.debug("An old image can't be removed yet", metadata: ["image": "\(image)", "error": "\(error)"])
+            }
+        }
     }
 
     /// Images beyond the last ones of every app that used them, the longest unused first.
-    func surplus() -> [String] {
+    package func surplus() -> [String] {
         guard keep > 0 else { return [] }
         var kept: Set<String> = []
         for (_, ofApp) in Dictionary(grouping: entries, by: \.app) {
@@ -60,17 +80,18 @@ actor ImageKeeper {
         return old.filter { seen.insert($0).inserted }
     }
 
-    func forget(_ image: String) {
-        entries.removeAll { $0.image == image }
-        save()
-    }
-
-    private func save() {
-        do {
-            try JSONEncoder().encode(entries).write(to: URL(fileURLWithPath: path), options: .atomic)
-        } catch {
-            logger.warning(
-                "The list of pulled images can't be kept", metadata: ["path": "\(path)", "error": "\(error)"])
+    private func save() async {
+        let (path, entries, logger) = (path, entries, logger)
+        await withCheckedContinuation { continuation in
+            queue.async {
+                do {
+                    try JSONEncoder().encode(entries).write(to: URL(fileURLWithPath: path), options: .atomic)
+                } catch {
+                    logger.warning(
+                        "The list of pulled images can't be kept", metadata: ["path": "\(path)", "error": "\(error)"])
+                }
+                continuation.resume()
+            }
         }
     }
 }
