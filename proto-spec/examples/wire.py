@@ -2,6 +2,7 @@
 it. Standard library only. `encode` and `decode` work on plain values: a message is its name and a dictionary of its
 fields, named as in messages.md (README.md, "The vectors", says how each type looks)."""
 import collections
+import ipaddress
 import re
 import struct
 import unicodedata
@@ -364,7 +365,22 @@ SECRET = text(63, lambda value: SECRET_NAME.fullmatch(value) is not None)
 SEALED = record(
     ("name", SECRET), ("version", SMALL),
     ("key id", text(63, lambda value: value != "")), ("box", text(65536, lambda value: value != "")))
-RANGE = text(43, lambda value: re.fullmatch(r"[0-9a-fA-F:.]+(/[0-9]{1,3})?", value) is not None)
+
+
+def is_range(value):
+    """An IPv4 or IPv6 address (no embedded IPv4, no zone), or a network: digits without leading zeros."""
+    address, slash, bits = value.partition("/")
+    six = ":" in address
+    try:
+        ipaddress.IPv6Address(address) if six else ipaddress.IPv4Address(address)
+    except ValueError:
+        return False
+    if six and re.fullmatch(r"[0-9a-fA-F:]+", address) is None:
+        return False
+    return not slash or (re.fullmatch(r"0|[1-9][0-9]{0,2}", bits) is not None and int(bits) <= (128 if six else 32))
+
+
+RANGE = text(43, is_range)
 ROUTE = record(
     ("app", NAME), ("hosts", many(256, text(255))), ("path prefix", text(1024)),
     ("method", words("least connections", "by client address", "random")),
