@@ -239,7 +239,7 @@ struct DataplaneCommand: AsyncParsableCommand {
         [
             "apiVersion": "v1", "kind": "App", "metadata": ["name": .string(name)],
             "spec": [
-                "type": "http", "image": .string(image), "imagePullPolicy": "IfNotPresent",
+                "type": "http", "image": .string(image),
                 "ports": [["containerPort": 9010, "protocol": "HTTP"]],
                 "resources": ["cpu": "50m", "memory": "64Mi"],
                 "routing": ["hosts": [.string(host)]],
