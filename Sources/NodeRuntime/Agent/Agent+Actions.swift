@@ -79,7 +79,8 @@ extension Agent {
                         .containerStarted(containerID: container.id, endpoint: container.endpoint)))
                 guard !container.isRunning else { return }
                 // It ended at once, perhaps while the engine's events were not followed.
-                await self?.reportExit(of: container.id, assignment.instance, code: container.container.exitCode ?? -1)()
+                await self?.reportExit(
+                    of: container.id, assignment.instance, code: container.container.exitCode ?? -1)()
             } catch {
                 self?.submit(.lifecycle(assignment.instance, .startFailed("\(error)")))
             }
