@@ -185,16 +185,19 @@ let package = Package(
             ]),
         tests(
             "HealthProbesTests",
-            ["HealthProbes", "OrchestryModel", nioCore, nioPosix, logging]),
+            ["HealthProbes", "TestSupport", "OrchestryModel", nioCore, nioPosix, logging]),
         tests(
             "ProxyControlTests",
-            ["ProxyControl", "ProxyConfig", "OrchestryModel", "Certificates", logging]),
+            ["ProxyControl", "ProxyConfig", "TestSupport", "OrchestryModel", "Certificates", logging]),
         tests(
             "RestFacadeTests",
             ["RestFacade", "OrchestryModel", hummingbird, hummingbirdTesting, httpTypes, nioCore, nioPosix, logging]),
         tests(
             "CommandLineTests",
-            ["RestFacade", "OrchestryModel", "orchestry", hummingbird, httpTypes, nioCore, logging, yams]),
+            [
+                "RestFacade", "TestSupport", "OrchestryModel", "orchestry", hummingbird, httpTypes, nioCore, logging,
+                yams,
+            ]),
         tests(
             "IntegrationTests",
             [

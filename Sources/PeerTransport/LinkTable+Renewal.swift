@@ -91,7 +91,7 @@ extension LinkTable {
     func renewalFailed(_ key: DialKey, reason: String) {
         guard renewing.remove(key) != nil else { return }
         logger.warning(
-            "A connection can't be renewed; the old one stays for now",
+            "Renewing a connection failed: the old one is kept, and it is tried again",
             metadata: ["peer.id": "\(key.peer)", "channel": "\(key.channel)", "reason": "\(reason)"])
     }
 

@@ -61,8 +61,7 @@ package struct SecretKeys: Sendable {
             sealed = try ChaChaPoly.seal(
                 Data(value.utf8), using: keys[0].key, authenticating: context(name: name, version: version))
         } catch {
-            // Fails only for a key or nonce of the wrong length, which `init` and the default nonce rule out.
-            preconditionFailure("sealing failed: \(error)")
+            preconditionFailure("\(error)")  // Key and nonce are of the right length, by `init` and by default.
         }
         return SealedSecret(
             name: name, version: version, keyID: keys[0].id, box: sealed.combined.base64EncodedString())

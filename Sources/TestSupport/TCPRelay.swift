@@ -91,7 +91,7 @@ public final class TCPRelay: Sendable {
 }
 
 /// What the relay knows. Only touched on its one event loop, where all its channels live too: that makes the claim true.
-private final class Core: @unchecked Sendable {
+private final class Core: @unchecked Sendable {  // Confined to `loop`.
     let loop: any EventLoop
     let target: (host: String, port: Int)
     var delays: [TCPRelay.Way: TimeAmount] = [:]
@@ -130,7 +130,7 @@ private final class Core: @unchecked Sendable {
 }
 
 /// A client's connection and the one made for it. Event loop only, as `Core`.
-private final class RelayedConnection: @unchecked Sendable {
+private final class RelayedConnection: @unchecked Sendable {  // Confined to `Core.loop`.
     private let core: Core
     private let client: any Channel
     private var server: (any Channel)?
@@ -175,7 +175,7 @@ private final class RelayedConnection: @unchecked Sendable {
 }
 
 /// The bytes of one way of a connection that have not left yet, each with the time to leave. Event loop only.
-private final class RelayQueue: @unchecked Sendable {
+private final class RelayQueue: @unchecked Sendable {  // Confined to `Core.loop`.
     private let core: Core
     private let way: TCPRelay.Way
     private var queue: [(due: NIODeadline, bytes: ByteBuffer?)] = []
@@ -232,7 +232,7 @@ private final class RelayQueue: @unchecked Sendable {
 }
 
 /// Feeds what one side sends into its queue.
-private final class RelayReader: ChannelInboundHandler, @unchecked Sendable {
+private final class RelayReader: ChannelInboundHandler, @unchecked Sendable {  // Confined to `Core.loop`.
     // Event loop only, as `Core`.
     typealias InboundIn = ByteBuffer
     private let connection: RelayedConnection

@@ -24,10 +24,19 @@ public func eventually(
     within timeout: Duration = .seconds(20), every pause: Duration = .milliseconds(20),
     _ condition: () async throws -> Bool
 ) async rethrows -> Bool {
+    try await firstValue(within: timeout, every: pause) { try await condition() ? true : nil } ?? false
+}
+
+/// Asks again and again until there is an answer.
+/// - Returns: nil when there was still none after `timeout`.
+public func firstValue<Value>(
+    within timeout: Duration = .seconds(20), every pause: Duration = .milliseconds(20),
+    _ probe: () async throws -> Value?
+) async rethrows -> Value? {
     let deadline = ContinuousClock.now.advanced(by: timeout)
     while true {
-        if try await condition() { return true }
-        guard ContinuousClock.now < deadline else { return false }
+        if let value = try await probe() { return value }
+        guard ContinuousClock.now < deadline else { return nil }
         // Cancellation ends the test anyway.
         try? await Task.sleep(for: pause)
     }

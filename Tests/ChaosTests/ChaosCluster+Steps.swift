@@ -16,8 +16,7 @@ extension ChaosCluster {
 
     /// Waits until the others have a leader among them.
     func leader(otherThan old: String) async throws -> String {
-        let deadline = ContinuousClock.now + .seconds(30)
-        while ContinuousClock.now < deadline {
+        let found = await firstValue(within: .seconds(30)) {
             for member in others(than: old) {
                 // It may know of no leader yet.
                 let answer = try? await send(.GET, "/cluster/leader", to: member, within: .seconds(2))
@@ -25,9 +24,10 @@ extension ChaosCluster {
                     return leader
                 }
             }
-            try await Task.sleep(for: .milliseconds(20))
+            return nil as String?
         }
-        throw ChaosFailure("nobody leads instead of \(old)")
+        guard let found else { throw ChaosFailure("nobody leads instead of \(old)") }
+        return found
     }
 
     /// Kills a leader, starts it again, reads through every node, and checks it all.

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// Runs the built `orchestry` as a user does.
@@ -43,10 +44,8 @@ struct CommandLineRun: Sendable {
             (try? String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8)) ?? ""  // Not written yet.
         }
         if let until {
-            let deadline = ContinuousClock.now + .seconds(20)
-            while !until(content("out")), process.isRunning, ContinuousClock.now < deadline {
-                try await Task.sleep(for: .milliseconds(20))
-            }
+            // In time or not, the output tells.
+            _ = await eventually { until(content("out")) || !process.isRunning }
             process.interrupt()
         }
         for await _ in ended {}

@@ -95,12 +95,8 @@ enum EngineFixture {
 
     /// Waits until `probe` gives a value, at most 30 s.
     static func eventually<Value>(_ what: String, _ probe: () async throws -> Value?) async throws -> Value {
-        let deadline = ContinuousClock.now + .seconds(30)
-        while ContinuousClock.now < deadline {
-            if let value = try await probe() { return value }
-            try await Task.sleep(for: .milliseconds(20))
-        }
-        throw TimedOut(what: what)
+        guard let value = try await firstValue(within: .seconds(30), probe) else { throw TimedOut(what: what) }
+        return value
     }
 
     struct TimedOut: Error {

@@ -5,6 +5,7 @@ import NIOCore
 import NIOPosix
 import OrchestryModel
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite struct HealthProberTests {
@@ -45,11 +46,7 @@ import Testing
         struct TimedOut: Error {
             var what: String
         }
-        let deadline = ContinuousClock.now + .seconds(20)
-        while !condition() {
-            guard ContinuousClock.now < deadline else { throw TimedOut(what: what) }
-            try await Task.sleep(for: .milliseconds(5))
-        }
+        guard await eventually(every: .milliseconds(5), condition) else { throw TimedOut(what: what) }
     }
 
     struct Answer: Sendable, CustomTestStringConvertible {

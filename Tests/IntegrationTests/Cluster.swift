@@ -192,8 +192,7 @@ final class Cluster: Sendable {
     /// The leader as `via` sees it, waiting for one.
     func leader(via: Member? = nil, deadline: Duration = .seconds(20)) async throws -> NodeID {
         let asked = via.map { [$0] } ?? members
-        let end = ContinuousClock.now + deadline
-        while ContinuousClock.now < end {
+        let found = await firstValue(within: deadline) {
             for member in asked {
                 // A node that is down answers nothing; the next one may.
                 if let answer = try? await get("/cluster/leader", from: member), answer.status == 200,
@@ -202,9 +201,10 @@ final class Cluster: Sendable {
                     return NodeID(unchecked: id)
                 }
             }
-            try await Task.sleep(for: .milliseconds(50))
+            return nil as NodeID?
         }
-        throw TestFailure("no leader within \(deadline); logs in \(folder.path)")
+        guard let found else { throw TestFailure("no leader within \(deadline); logs in \(folder.path)") }
+        return found
     }
 
     // MARK: HTTP
@@ -308,23 +308,21 @@ final class Cluster: Sendable {
 
     /// Waits until `member` says that the app has exactly `count` ready replicas and nothing else.
     func waitForReady(_ app: String, _ count: Int, via member: Member, deadline: Duration = .seconds(30)) async throws {
-        let end = ContinuousClock.now + deadline
         var last = ""
-        while ContinuousClock.now < end {
+        let isReady = await eventually(within: deadline, every: .milliseconds(100)) {
             do {
                 let answer = try await get("/apps/\(app)/status", from: member)
                 last = answer.text
-                if answer.json["ready_replicas"]?.intValue == count,
-                    answer.json["instances"]?.arrayValue?.count == count
-                {
-                    return
-                }
+                return answer.json["ready_replicas"]?.intValue == count
+                    && answer.json["instances"]?.arrayValue?.count == count
             } catch {
                 last = "\(error)"
+                return false
             }
-            try await Task.sleep(for: .milliseconds(100))
         }
-        throw TestFailure("\(app) has not \(count) ready replicas within \(deadline): \(last)")
+        guard isReady else {
+            throw TestFailure("\(app) has not \(count) ready replicas within \(deadline): \(last)")
+        }
     }
 
     /// Container ids of the app's instances, by instance.

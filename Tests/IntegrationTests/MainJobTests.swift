@@ -79,9 +79,11 @@ struct MainJobTests {
             let before = try cluster.containers(of: "web")
 
             // Writes through a survivor, and requests through its nginx, while the leader dies.
-            async let written = write(through: survivors[0], on: cluster, for: .seconds(6))
-            async let requested = request("web", through: survivors[1], on: cluster, for: .seconds(6))
-            try await Task.sleep(for: .seconds(1))
+            let (writing, requesting) = (Progress(), Progress())
+            async let written = write(through: survivors[0], on: cluster, for: .seconds(6), writing)
+            async let requested = request("web", through: survivors[1], on: cluster, for: .seconds(6), requesting)
+            try await writing.reaches(20)
+            try await requesting.reaches(20)
             await cluster.kill(leader)
             let (writes, requests) = try await (written, requested)
             #expect(writes.failed.isEmpty, "\(writes.failed)")
@@ -113,8 +115,9 @@ struct MainJobTests {
             _ = try await cluster.post("/apps/web/scale", ["replicas": 2], to: member)
             try await cluster.waitForReady("web", 2, via: member)
             let before = try cluster.containers(of: "web")
-            async let requested = request("web", through: member, on: cluster, for: .seconds(5))
-            try await Task.sleep(for: .milliseconds(500))
+            let requesting = Progress()
+            async let requested = request("web", through: member, on: cluster, for: .seconds(5), requesting)
+            try await requesting.reaches(20)
             let victim = try #require(before.values.sorted().first)
             try Cluster.docker(["kill", victim])
             let requests = try await requested
@@ -202,66 +205,10 @@ struct MainJobTests {
     }
 }
 
-struct Outcome: Sendable {
-    var done = 0
-    var failed: [String] = []
-    var longest = Duration.zero
-}
-
-/// One write after the other; each sets a number one higher than the last, so that a lost or doubled one shows.
-func write(through member: Cluster.Member, on cluster: Cluster, for duration: Duration) async throws -> Outcome {
-    var outcome = Outcome()
-    let end = ContinuousClock.now + duration
-    while ContinuousClock.now < end {
-        let begun = ContinuousClock.now
-        do {
-            let answer = try await cluster.post(
-                "/apps/web/policy", ["policy": ["maxReplicas": JSONValue(7 + outcome.done)]], to: member)
-            if answer.status == 200 {
-                outcome.done += 1
-            } else {
-                outcome.failed.append("\(answer.status) \(answer.text)")
-            }
-        } catch {
-            outcome.failed.append("\(error)")
-        }
-        outcome.longest = max(outcome.longest, ContinuousClock.now - begun)
-        try await Task.sleep(for: .milliseconds(10))
-    }
-    return outcome
-}
-
-func request(
-    _ app: String, through member: Cluster.Member, on cluster: Cluster, for duration: Duration,
-    pause: Duration = .milliseconds(10)
-) async throws -> Outcome {
-    var outcome = Outcome()
-    let end = ContinuousClock.now + duration
-    while ContinuousClock.now < end {
-        let begun = ContinuousClock.now
-        do {
-            let answer = try await cluster.app(app, via: member)
-            if answer.status == 200 {
-                outcome.done += 1
-            } else {
-                outcome.failed.append("\(answer.status) \(answer.text)")
-            }
-        } catch {
-            outcome.failed.append("\(error)")
-        }
-        outcome.longest = max(outcome.longest, ContinuousClock.now - begun)
-        try await Task.sleep(for: pause)
-    }
-    return outcome
-}
-
 func eventuallyTrue(
     _ what: @autoclosure () -> String, within limit: Duration = .seconds(15), _ condition: () async throws -> Bool
 ) async throws {
-    let end = ContinuousClock.now + limit
-    while ContinuousClock.now < end {
-        if try await condition() { return }
-        try await Task.sleep(for: .milliseconds(100))
+    guard try await eventually(within: limit, every: .milliseconds(100), condition) else {
+        throw TestFailure("not within \(limit): \(what())")
     }
-    throw TestFailure("not within \(limit): \(what())")
 }

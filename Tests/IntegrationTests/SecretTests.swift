@@ -71,8 +71,9 @@ struct SecretTests {
             try await cluster.waitForReady("web", 2, via: second)
             #expect(try await seen(by: "web", on: cluster, via: second) == values[0])
 
-            async let requested = request("web", through: second, on: cluster, for: .seconds(10))
-            try await Task.sleep(for: .seconds(1))
+            let requesting = Progress()
+            async let requested = request("web", through: second, on: cluster, for: .seconds(10), requesting)
+            try await requesting.reaches(20)
             let changed = try await cluster.put("/secrets/db.password", ["value": .string(values[1])], to: third)
             #expect(changed.json["version"] == 2 && changed.json["restarting"] == ["web"], "\(changed.text)")
             try await eventuallyTrue("every instance has the new value") {

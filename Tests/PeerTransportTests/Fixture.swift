@@ -6,6 +6,7 @@ import NIOPosix
 import OrchestryModel
 import PeerTransport
 import Synchronization
+import TestSupport
 import Testing
 import WireProtocol
 
@@ -186,9 +187,6 @@ func eventually(
     _ what: String, _ detail: @autoclosure () -> String = "", location: SourceLocation = #_sourceLocation,
     _ condition: () -> Bool
 ) async throws {
-    let end = ContinuousClock.now + .seconds(60)
-    while !condition() {
-        try #require(ContinuousClock.now < end, "not in time: \(what) \(detail())", sourceLocation: location)
-        try await Task.sleep(for: .milliseconds(5))
-    }
+    let isTrue = await TestSupport.eventually(within: .seconds(60), every: .milliseconds(5), condition)
+    try #require(isTrue, "not in time: \(what) \(detail())", sourceLocation: location)
 }

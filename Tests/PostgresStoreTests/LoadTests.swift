@@ -70,11 +70,8 @@ struct LoadTests {
             SELECT count(*) = \(configuration.poolSize) FROM pg_stat_activity
             WHERE application_name = 'second store' AND state = 'idle' AND query = 'ROLLBACK'
             """
-        let deadline = ContinuousClock.now + .seconds(30)
-        while try await fixture.sql(idle) != "t" {
-            try #require(ContinuousClock.now < deadline, "the sessions did not rehearse")
-            try await Task.sleep(for: .milliseconds(50))
-        }
+        let areReady = try await eventually(within: .seconds(30)) { try await fixture.sql(idle) == "t" }
+        try #require(areReady, "the sessions did not rehearse")
         for table in ["applications", "revisions", "events", "requests"] {
             #expect(try await fixture.sql("SELECT count(*) FROM \(table)") == "0", "\(table) has rows of the rehearsal")
         }

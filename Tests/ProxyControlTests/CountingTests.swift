@@ -2,6 +2,7 @@ import Foundation
 import OrchestryModel
 import ProxyConfig
 import ProxyControl
+import TestSupport
 import Testing
 
 @Suite(.serialized, .enabled(if: Installed.lua, "nginx with libnginx-mod-http-lua and lua-resty-core is needed"))

@@ -2,6 +2,7 @@ import Foundation
 import OrchestryModel
 import ProxyConfig
 import ProxyControl
+import TestSupport
 import Testing
 
 /// The REST facades of the cluster behind one address: three stand-ins that say who they are and what they got.

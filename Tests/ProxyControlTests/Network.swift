@@ -153,17 +153,3 @@ func request(
         }
     }
 }
-
-/// Waits for a condition of something outside this process.
-/// - Returns: whether it came true in time.
-func eventually(seconds: Double = 10, _ condition: () async throws -> Bool) async rethrows -> Bool {
-    let deadline = ContinuousClock.now + .seconds(seconds)
-    while true {
-        if try await condition() { return true }
-        if ContinuousClock.now > deadline { return false }
-        // The only way to learn of it is to ask again.
-        await withCheckedContinuation { continuation in
-            DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(5)) { continuation.resume() }
-        }
-    }
-}

@@ -4,6 +4,7 @@ import OrchestryModel
 import ProxyConfig
 import ProxyControl
 import Synchronization
+import TestSupport
 import Testing
 
 /// A controller with an nginx on a free port, in a folder of its own, and two backends.

@@ -20,6 +20,8 @@ actor RoutingApplier {
     private(set) var table = RoutingTable.empty
     private var applied: (version: RoutingTable.Version, excluded: Set<InstanceID>)?
     private var rejection: String?
+    /// What was said of the last attempt; nil: it succeeded.
+    private var lastFailure: String?
     /// Of the last result.
     var problems: Set<ProxyStructure.Problem> = []
     var certificates: [AppName: CertificateState] = [:]
@@ -86,15 +88,19 @@ actor RoutingApplier {
             let result = try await proxy?.apply(table, excluding: excluded, certificates: opened)
             if let result { report(result, now: Date()) }
             rejection = nil
+            lastFailure = nil
         } catch  where error.code == .stale {
             // A newer table overtook this one and is in effect.
         } catch {
             // Membership is in effect even when the structure was refused, so that drains still end; the event says why
             // the new app or host is not served.
             let message = "\(error)"
-            logger.error(
+            // Tried again four times a second: what is said does not repeat itself.
+            logger.log(
+                level: message == lastFailure ? .debug : .error,
                 "The proxy did not take the new routing table; what it had goes on serving",
                 metadata: ["routing.version": "\(table.version)", "error": "\(message)"])
+            lastFailure = message
             guard error.code == .rejected else {
                 retryLater()
                 return

@@ -193,10 +193,13 @@ package final class Node: Service {
         }
     }
 
-    /// A port that is taken, or a machine too busy to see nginx come up in time, need not last. Runs until it has worked.
+    /// A port that is taken, or a machine too busy to see nginx come up in time, need not last. Runs until it has worked;
+    /// after 2 s first, then less and less often, once a minute at last.
     private func retryProxy() async {
+        var pause = Duration.seconds(2)
         repeat {
-            do { try await Task.sleep(for: .seconds(2)) } catch { return }
+            do { try await Task.sleep(for: pause) } catch { return }
+            pause = min(pause * 2, .seconds(60))
         } while await !startProxy()
         applier.localChange()
     }
