@@ -151,9 +151,15 @@ extension Node {
                     logger.debug("Evaluations are not recorded", metadata: ["error": "\(error)"])
                 }
             },
-            pastSamples: { [metrics] since in
-                // Windows then begin with what is in memory.
-                (try? await metrics.samples(sinceSecond: since)) ?? []
+            pastSamples: { [metrics, logger] since in
+                do {
+                    return try await metrics.samples(sinceSecond: since)
+                } catch {
+                    logger.warning(
+                        "The metrics cache can't be read: windows begin with what is in memory",
+                        metadata: ["error": "\(error)"])
+                    return []
+                }
             },
             history: { [metrics] app, since in try await ScalingHistory.read(app, since: since, from: metrics) },
             fetchPage: { [pages] endpoint, path in await pages.fetch(endpoint, path) },
