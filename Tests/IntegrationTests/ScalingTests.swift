@@ -27,6 +27,10 @@ struct ScalingTests {
             try await eventuallyTrue("the burst is answered", within: .seconds(10)) {
                 try await wanted(cluster, survivors[0]) >= 2
             }
+            // What it has not handed on yet would come when it starts again, which it does not here.
+            try await eventuallyTrue("its first decision is stored", within: .seconds(10)) {
+                try await steps(cluster, survivors[0]).contains { $0.node == leader.rawValue }
+            }
             await cluster.kill(leader)
             try await eventuallyTrue("the next leader goes on to the right size", within: .seconds(10)) {
                 try await wanted(cluster, survivors[0]) == 6
