@@ -262,6 +262,11 @@ final class Cluster: Sendable {
         try await send(.GET, "http://127.0.0.1:\(member.proxyPort)\(path)", headers: [("Host", host)])
     }
 
+    /// One that nginx does not send twice.
+    func post(_ path: String, to host: String, via member: Member) async throws -> Answer {
+        try await send(.POST, "http://127.0.0.1:\(member.proxyPort)\(path)", headers: [("Host", host)])
+    }
+
     func raw(_ path: String, body: [UInt8], to member: Member) async throws -> Answer {
         var request = HTTPClientRequest(url: "http://127.0.0.1:\(member.apiPort)\(path)")
         request.method = .POST

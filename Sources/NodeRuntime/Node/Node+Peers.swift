@@ -100,16 +100,22 @@ extension Node {
         currentTerm?.submit(.samples(samples))
         do {
             try await metrics.append(samples, seen: seen)
+            let isNews = state.withLock { state in
+                defer { state.samplesAreDropped = false }
+                return state.samplesAreDropped
+            }
+            if isNews { logger.notice("Samples are kept on disk again") }
         } catch {
-            let dropped = state.withLock { state in
+            let isNews = state.withLock { state in
                 state.droppedSamples += UInt64(samples.count)
-                return state.droppedSamples
+                defer { state.samplesAreDropped = true }
+                return !state.samplesAreDropped
             }
-            if dropped.isMultiple(of: 100) || dropped == UInt64(samples.count) {
-                logger.warning(
-                    "Samples can't be kept on disk; scaling goes on from memory",
-                    metadata: ["dropped": "\(dropped)", "error": "\(error)"])
-            }
+            guard isNews else { return }
+            record(
+                .samplesDropped, nil,
+                "\(id) can't keep samples on disk; scaling goes on from memory, which a restart forgets",
+                ["error": .string("\(error)"), "folder": .string(configuration.dataDirectory)])
         }
     }
 

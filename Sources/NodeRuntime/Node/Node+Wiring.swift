@@ -102,7 +102,9 @@ extension Node {
         HostPolicy(bindAllow: configuration.bindAllow, seccompFolder: configuration.seccompFolder)
     }
 
-    static func makeProxy(_ configuration: NodeConfiguration, logger: Logger) -> NginxController? {
+    static func makeProxy(
+        _ configuration: NodeConfiguration, _ reference: NodeReference, logger: Logger
+    ) -> NginxController? {
         guard configuration.proxyEnabled else { return nil }
         var settings = ProxySettings(
             folder: configuration.dataDirectory + "/proxy", listenHost: configuration.proxyHost,
@@ -123,7 +125,8 @@ extension Node {
             case .lua: .lua
             case .plain: .plain
             }
-        return NginxController(settings: settings, logger: logger)
+        return NginxController(
+            settings: settings, logger: logger, onEvent: { reference.node?.proxyChanged($0) })
     }
 
     /// What a leader's term gets of this node.

@@ -57,6 +57,9 @@ package final class Node: Service {
         var introduced: [NodeID: NodeInfo] = [:]
         var facadeEnded = false
         var droppedSamples: UInt64 = 0
+        /// Said once, until samples can be kept again.
+        var samplesAreDropped = false
+        var proxyIsLost = false
     }
     let state = Mutex(State())
     /// Another leader, or a term of this node's.
@@ -79,7 +82,7 @@ package final class Node: Service {
             configuration: Self.engineConfiguration(configuration), eventLoopGroup: workGroup, logger: logger)
         prober = HealthProber(eventLoopGroup: workGroup, logger: logger)
         pages = MetricPages(eventLoopGroup: workGroup)
-        proxy = Self.makeProxy(configuration, logger: logger)
+        proxy = Self.makeProxy(configuration, reference, logger: logger)
         standing =
             switch configuration.node.role {
             case .controller:
@@ -159,6 +162,7 @@ package final class Node: Service {
             if let controller = self.controller {
                 group.addTask { await self.watchLease(controller) }
                 group.addTask { await self.announceEachSecond() }
+                group.addTask { await self.watchStore(controller.store) }
             }
             group.addTask { await self.pruneMetrics() }
             group.addTask { await self.certificates?.run() }
@@ -258,9 +262,11 @@ package final class Node: Service {
         switch change {
         case .activated(let epoch):
             beginTerm(epoch)
-        case .deactivated:
+        case .deactivated(let epoch, let reason):
             // The term stays: it acts only while active, and goes on where it was if this epoch becomes active again.
-            break
+            record(
+                .leaderLost, nil, "\(id) leads no more under epoch \(epoch): \(reason)",
+                ["epoch": .int(Int64(epoch.rawValue))])
         case .leader(let node, let epoch):
             state.withLock { $0.leader = node }
             announcer.wake()
