@@ -18,7 +18,7 @@ public enum EventCategory: String, Hashable, Sendable, CaseIterable {
         case .resource: "What runs goes on; it is tried again by itself. Make room, or lower what the app asks for."
         case .infrastructure:
             "Instances of a lost node are placed elsewhere, state waits in the outbox; both go on when it is back."
-        case .application: "The container is started again after a pause, a failed rollout goes back. See `orchestry logs`."
+        case .application: "The container is started again after a pause; a failed rollout goes back. The logs say why."
         case .network: "The last good configuration serves on. Correct what the message names."
         }
     }

@@ -43,7 +43,8 @@ extension Node {
         text.gauge(
             "orchestry_outbox_events", "Events that PostgreSQL does not have yet", node, Double(waiting.events))
         text.gauge(
-            "orchestry_outbox_decisions", "Decisions that PostgreSQL does not have yet", node, Double(waiting.decisions))
+            "orchestry_outbox_decisions", "Decisions that PostgreSQL does not have yet", node, Double(waiting.decisions)
+        )
         let dropped = state.withLock { $0.droppedSamples }
         text.counter("orchestry_samples_dropped_total", "Samples that could not be kept on disk", node, Double(dropped))
         let counts = recorder.counts
@@ -60,7 +61,8 @@ extension Node {
     private func addInstances(to text: inout PrometheusText, _ node: [String: String]) async {
         guard let inventory = await agent.inventory() else { return }
         text.gauge(
-            "orchestry_engine_available", "1 when the container engine answers", node, inventory.engineAvailable ? 1 : 0)
+            "orchestry_engine_available", "1 when the container engine answers", node, inventory.engineAvailable ? 1 : 0
+        )
         for kind in InstanceState.allCases {
             let count = inventory.instances.count { $0.state == kind }
             text.gauge(
@@ -75,11 +77,12 @@ extension Node {
         let status = try? await proxy.readStatus()
         text.gauge("orchestry_proxy_up", "1 while nginx answers", node, status == nil ? 0 : 1)
         text.counter(
-            "orchestry_proxy_reloads_total", "Reloads of nginx since this node started: none for a change of endpoints",
-            node, Double(proxy.reloads))
+            "orchestry_proxy_reloads_total", "Reloads of nginx by this process: none for a change of endpoints", node,
+            Double(proxy.reloads))
         if let status {
             text.gauge(
-                "orchestry_proxy_connections", "Client connections open at nginx", node, Double(status.activeConnections))
+                "orchestry_proxy_connections", "Client connections open at nginx", node,
+                Double(status.activeConnections))
         }
         guard let counters = try? await proxy.readCounters() else { return }
         for (app, counts) in counters.apps.sorted(by: { $0.key < $1.key }) {
@@ -137,7 +140,8 @@ extension PrometheusText {
         let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
         counter("process_cpu_seconds_total", "Processor time of this process", [:], (user + system) / ticks)
         gauge(
-            "process_resident_memory_bytes", "Memory of this process", [:], pages * Double(sysconf(Int32(_SC_PAGESIZE))))
+            "process_resident_memory_bytes", "Memory of this process", [:], pages * Double(sysconf(Int32(_SC_PAGESIZE)))
+        )
         gauge("process_threads", "Threads of this process", [:], threads)
         if let files = try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd") {
             gauge("process_open_fds", "File descriptors of this process", [:], Double(files.count))

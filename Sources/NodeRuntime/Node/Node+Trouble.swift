@@ -55,7 +55,8 @@ extension Node {
             if missed == 3 {
                 record(
                     .storeLost, nil,
-                    "PostgreSQL does not answer \(id): apps go on running, changes wait, events stay in the outbox", [:])
+                    "PostgreSQL does not answer \(id): apps go on running, changes wait, events stay in the outbox", [:]
+                )
             }
         }
     }
