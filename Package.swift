@@ -68,7 +68,7 @@ let package = Package(
             name: "OrchestryCore",
             targets: [
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "ScalingSimulation", "Scheduling",
-                "MetricsCache", "PeerTransport", "SimulationKit",
+                "MetricsCache", "PeerTransport", "PostgresStore", "SimulationKit",
             ]),
     ],
     dependencies: [
@@ -95,6 +95,8 @@ let package = Package(
     targets: [
         // System libraries
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        // AsyncHTTPClient needs the same package.
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(
             name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
 
@@ -118,6 +120,7 @@ let package = Package(
         shell(
             "PostgresStore", ["CLibPQ", "OrchestryModel", logging],
             resources: [.embedInCode("Migrations")]),
+        shell("RecordArchive", ["CZlib", "OrchestryModel", crypto]),
         shell("MetricsCache", ["CSQLite", "OrchestryModel", "WireProtocol", nioCore, logging]),
         shell(
             "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, logging]),
@@ -134,7 +137,7 @@ let package = Package(
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "ScalingSimulation", "Scheduling",
                 "ProxyConfig", "NodeConfiguration", "PeerTransport", "PostgresStore",
                 "MetricsCache", "DockerEngine", "HealthProbes", "ProxyControl", "RestFacade", "Certificates",
-                "SecretSealing",
+                "SecretSealing", "RecordArchive",
                 nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient, crypto,
             ]),
 
@@ -144,14 +147,15 @@ let package = Package(
         .executableTarget(
             name: "orchestryd",
             dependencies: [
-                "NodeRuntime", "NodeConfiguration", "OrchestryModel", argumentParser, lifecycle, unixSignals, logging,
+                "NodeRuntime", "NodeConfiguration", "OrchestryModel", "RecordArchive", argumentParser, lifecycle,
+                unixSignals, logging,
             ],
             swiftSettings: strict),
         .executableTarget(
             name: "orchestry",
             dependencies: [
-                "OrchestryModel", "Autoscaling", "ScalingSimulation", "Certificates", "SecretSealing", argumentParser,
-                asyncHTTPClient,
+                "OrchestryModel", "Autoscaling", "ScalingSimulation", "Certificates", "SecretSealing", "RecordArchive",
+                argumentParser, asyncHTTPClient,
                 nioCore, nioHTTP1, yams,
             ],
             swiftSettings: strict),
@@ -167,7 +171,7 @@ let package = Package(
         tests("ScalingSimulationTests", ["ScalingSimulation", "Autoscaling", "OrchestryModel"]),
         tests("SchedulingTests", ["Scheduling", "OrchestryModel"]),
         tests("ProxyConfigTests", ["ProxyConfig", "OrchestryModel"], resources: [.copy("Golden")]),
-        tests("NodeConfigurationTests", ["NodeConfiguration", "SecretSealing", "OrchestryModel"]),
+        tests("NodeConfigurationTests", ["NodeConfiguration", "SecretSealing", "TestSupport", "OrchestryModel"]),
         tests("SecretSealingTests", ["SecretSealing", "OrchestryModel"]),
         tests("CertificatesTests", ["Certificates", x509, crypto, asn1]),
         tests(
@@ -177,6 +181,7 @@ let package = Package(
                 nioSSL, logging,
             ]),
         tests("PostgresStoreTests", ["PostgresStore", "TestSupport", "OrchestryModel", logging]),
+        tests("RecordArchiveTests", ["RecordArchive", "TestSupport", "OrchestryModel"]),
         tests("MetricsCacheTests", ["MetricsCache", "TestSupport", "OrchestryModel", "CSQLite", logging]),
         tests(
             "DockerEngineTests",
@@ -201,15 +206,16 @@ let package = Package(
         tests(
             "IntegrationTests",
             [
-                "OrchestryModel", "WireProtocol", "Certificates", "SecretSealing", "TestSupport", "orchestryd",
+                "OrchestryModel", "WireProtocol", "Certificates", "SecretSealing", "RecordArchive", "TestSupport",
+                "orchestryd", "orchestry",
                 asyncHTTPClient,
                 nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),
         tests(
             "ChaosTests",
             [
-                "OrchestryModel", "Certificates", "TestSupport", "orchestryd", asyncHTTPClient, nioCore, nioHTTP1,
-                nioPosix,
+                "OrchestryModel", "Certificates", "MetricsCache", "TestSupport", "orchestryd", asyncHTTPClient, nioCore,
+                nioHTTP1, nioPosix, logging,
             ]),
     ],
     swiftLanguageModes: [.v6]

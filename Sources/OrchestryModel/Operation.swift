@@ -32,6 +32,11 @@ public enum Operation: Hashable, Sendable, Codable {
     case setSecret(SealedSecret)
     /// `force`: even though apps name it.
     case removeSecret(SecretName, force: Bool)
+    /// Takes over the backup that was put into PostgreSQL under this checksum. `merge`: also beside apps and secrets that
+    /// are there already, which stay as they are.
+    case restore(checksum: String, merge: Bool)
+    /// An object of runtime settings by name; null: back to the node's own configuration.
+    case changeSettings(JSONValue)
 
     // Reads: answered by the leader from memory, or from PostgreSQL while there is no leader.
     case listApps
@@ -52,17 +57,20 @@ public enum Operation: Hashable, Sendable, Codable {
     case rolloutStatus(AppName)
     case revisions(AppName)
     case listNodes
+    /// All control state as one document.
+    case backup
+    case listSettings
 
     public var isWrite: Bool {
         switch self {
         case .register, .start, .stop, .delete, .scale, .autoscale, .setPolicy, .simulateMetrics, .stepDown, .retry,
             .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode,
-            .drainNode, .rebalance:
+            .drainNode, .rebalance, .restore, .changeSettings:
             true
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
-            .showSecret, .rolloutStatus, .revisions, .listNodes:
+            .showSecret, .rolloutStatus, .revisions, .listNodes, .backup, .listSettings:
             false
         }
     }

@@ -44,6 +44,10 @@ package enum StateChange: Sendable {
     case saveScheduling(NodeScheduling)
     /// It is empty; whether it is cordoned stays.
     case endNodeDrain(NodeID)
+    /// Takes over a backup: see `RestoredState`.
+    case restore(RestoredState)
+    /// nil: the setting goes.
+    case saveSetting(String, JSONValue?, by: String, at: WallTime)
     /// Records the answer to a client's write. A key used before fails the whole write with `.duplicateRequest`.
     /// - fingerprint: tells another request under the same key from this one; empty: not told apart.
     case completeRequest(

@@ -3,27 +3,9 @@ import OrchestryModel
 
 /// How to reach PostgreSQL, and how long to wait for it.
 package struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebugStringConvertible {
-    /// How long rows are kept. Events go by whole months, metrics by whole days.
-    package struct Retention: Hashable, Sendable {
-        /// Default 90 days.
-        package var events: Duration
-        /// Default 7 days.
-        package var metrics: Duration
-        /// Idempotency keys and their answers. Default 24 hours.
-        package var requests: Duration
-        package init(
-            events: Duration = .seconds(90 * 86_400), metrics: Duration = .seconds(7 * 86_400),
-            requests: Duration = .seconds(86_400)
-        ) {
-            self.events = events
-            self.metrics = metrics
-            self.requests = requests
-        }
-    }
-
     /// A libpq URI (`postgresql://user:password@a,b/name`) or keywords (`host=a,b dbname=name`). Several hosts are
     /// tried in order; unless `target_session_attrs` says otherwise only one that accepts writes will do, so that a
-    /// promoted standby is followed.
+    /// promoted standby is followed. It may lead to pgbouncer, in any mode: then nothing is kept in a session.
     package var connectionString: String
     /// Connections for queries, 1…100. The lease has one of its own on top.
     package var poolSize: Int
@@ -37,13 +19,11 @@ package struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebu
     package var idleInTransactionTimeout: Duration
     /// Shown in `pg_stat_activity`; a suffix says what the connection is for.
     package var applicationName: String
-    package var retention: Retention
 
     package init(
         connectionString: String, poolSize: Int = 4, connectTimeout: Duration = .seconds(3),
         statementTimeout: Duration = .seconds(5), operationTimeout: Duration = .seconds(10),
-        idleInTransactionTimeout: Duration = .seconds(5), applicationName: String = "orchestry",
-        retention: Retention = Retention()
+        idleInTransactionTimeout: Duration = .seconds(5), applicationName: String = "orchestry"
     ) {
         self.connectionString = connectionString
         self.poolSize = poolSize
@@ -52,7 +32,6 @@ package struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebu
         self.operationTimeout = operationTimeout
         self.idleInTransactionTimeout = idleInTransactionTimeout
         self.applicationName = applicationName
-        self.retention = retention
     }
 
     /// Without the connection string, which may hold a password.

@@ -7,6 +7,10 @@ package protocol ControlPlane: Sendable {
     func perform(_ request: ControlRequest) async -> ControlResponse
     /// Encrypts a value that a client sent, before it goes anywhere.
     func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret
+    /// Checks a backup that a client sent, and puts it where the leader finds it.
+    /// - Returns: its checksum, which names it.
+    /// - Throws: `Problem`, `ValidationError`.
+    func stage(_ backup: JSONValue) async throws -> String
     /// What this node knows of the cluster; never waits for another node.
     func clusterView() async -> ClusterView
     /// This node's metrics in Prometheus' text format, version 0.0.4.

@@ -108,6 +108,13 @@ extension RestFacade {
             return .drainNode(node, deadlineSeconds: try Operation.parseDrain(try await optionalBody(request)))
         case .rebalance:
             return .rebalance(maxMoves: try Operation.parseRebalance(try await optionalBody(request)))
+        case .backup: return .backup
+        case .restore:
+            let merge = try flag(request, "merge")
+            let document = try await body(request, limit: max(configuration.maxBodyBytes, Self.backupBytes))
+            return .restore(checksum: try await controlPlane.stage(document), merge: merge)
+        case .listSettings: return .listSettings
+        case .changeSettings: return .changeSettings(try Operation.parseSettings(try await body(request)))
         case .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI:
             preconditionFailure("\(route) is answered by this node")  // A bug: `answer` never sends these here.
         }
@@ -192,14 +199,20 @@ extension RestFacade {
         try await body(request, whenEmpty: [:])
     }
 
+    /// Largest backup that can be sent back: some thousand apps with all their revisions.
+    private static let backupBytes = 128 << 20
+
     /// The body as JSON. Never holds more of it than the limit.
-    private func body(_ request: Request, whenEmpty: JSONValue? = nil) async throws -> JSONValue {
+    /// - Parameter limit: bytes; nil: the configured one.
+    private func body(
+        _ request: Request, whenEmpty: JSONValue? = nil, limit: Int? = nil
+    ) async throws -> JSONValue {
         if let type = request.headers[.contentType]?.lowercased(), type.contains("yaml") {
             throw Problem(
                 status: 415, code: "unsupported-media-type", title: "The body must be JSON",
                 detail: "YAML is not read here: `orchestry register FILE` converts it, or send application/json.")
         }
-        let limit = configuration.maxBodyBytes
+        let limit = limit ?? configuration.maxBodyBytes
         if let announced = request.headers[.contentLength].flatMap(Int.init), announced > limit {
             throw Problem.tooLarge(limit: limit)
         }

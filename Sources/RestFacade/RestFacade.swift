@@ -54,7 +54,8 @@ package struct RestFacade: Sendable {
             .stepDown, .listApps,
             .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .rolloutStatus, .revisions,
-            .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance:
+            .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance, .backup, .restore, .listSettings,
+            .changeSettings:
             return try await ask(route, request, context)
         case .systemMetrics:
             guard ContentNegotiation.prefersPrometheus(request.headers[.accept]) else {

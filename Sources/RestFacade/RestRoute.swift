@@ -9,19 +9,21 @@ package enum RestRoute: String, CaseIterable, Sendable {
     case rollback, pauseRollout, resumeRollout, abortRollout, rolloutStatus, revisions
     case clusterStatus, clusterLeader, clusterHealth, stepDown
     case listNodes, cordonNode, uncordonNode, drainNode, rebalance
+    case backup, restore, listSettings, changeSettings
     case health, openAPI
 
     package var method: HTTPRequest.Method {
         switch self {
         case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .stepDown,
             .rollback,
-            .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance:
+            .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance, .restore:
             .post
         case .deleteApp, .removeSecret: .delete
         case .setSecret: .put
+        case .changeSettings: .patch
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
             .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
-            .openAPI, .rolloutStatus, .revisions, .listNodes:
+            .openAPI, .rolloutStatus, .revisions, .listNodes, .backup, .listSettings:
             .get
         }
     }
@@ -65,6 +67,9 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .clusterLeader: "/cluster/leader"
         case .clusterHealth: "/cluster/health"
         case .stepDown: "/cluster/step-down"
+        case .backup: "/backup"
+        case .restore: "/restore"
+        case .listSettings, .changeSettings: "/settings"
         case .health: "/health"
         case .openAPI: "/openapi.json"
         }

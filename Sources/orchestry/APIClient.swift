@@ -41,8 +41,14 @@ struct APIClient {
         try await send(.GET, path, query: query, app: app)
     }
 
-    func post(_ path: String, _ body: JSONValue? = nil, app: String? = nil) async throws -> JSONValue {
-        try await send(.POST, path, body: body, app: app)
+    func post(
+        _ path: String, _ body: JSONValue? = nil, query: [(String, String)] = [], app: String? = nil
+    ) async throws -> JSONValue {
+        try await send(.POST, path, query: query, body: body, app: app)
+    }
+
+    func patch(_ path: String, _ body: JSONValue) async throws -> JSONValue {
+        try await send(.PATCH, path, body: body)
     }
 
     func put(_ path: String, _ body: JSONValue) async throws -> JSONValue { try await send(.PUT, path, body: body) }
@@ -131,7 +137,7 @@ struct APIClient {
             request.body = .bytes(ByteBuffer(bytes: body.jsonBytes()))
         }
         let response = try await http.execute(request, timeout: Self.answerLimit)
-        let bytes = try await response.body.collect(upTo: 64 << 20)
+        let bytes = try await response.body.collect(upTo: 256 << 20)
         let answer: JSONValue
         do {
             answer = try JSONValue(json: bytes.readableBytesView)

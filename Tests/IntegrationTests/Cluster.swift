@@ -45,6 +45,11 @@ final class Cluster: Sendable {
         var engineSettings: [String] = []
         /// Each node's certificate files in a folder of its own, as on other machines; else all read the operator's.
         var hasOwnCertificateFiles = false
+        /// The cluster's id, and a file with its keys for secrets, where another cluster had them before.
+        var name: String?
+        var secretKeys: String?
+        /// More sections, each one line.
+        var more: [String] = []
         /// By node, where it is not the usual year.
         var certificateDays: [String: Int] = [:]
 
@@ -89,7 +94,7 @@ final class Cluster: Sendable {
     init(_ label: String, _ options: Options = Options(), starts: Bool = true) async throws {
         self.options = options
         let suffix = String(UInt32.random(in: 0...UInt32.max), radix: 36)
-        name = "it-\(label)-\(suffix)"
+        name = options.name ?? "it-\(label)-\(suffix)"
         folder = try TemporaryFolder("orchestry-\(label)")
         postgres = try PrivatePostgres()
         http = HTTPClient(eventLoopGroupProvider: .singleton)
@@ -103,7 +108,11 @@ final class Cluster: Sendable {
         }
         let certificates = CertificateFolder(path: folderPath + "/certs")
         try certificates.initialize()
-        _ = try SecretKeyFile.addKey(to: folderPath + "/secrets.key")
+        if let keys = options.secretKeys {
+            try FileManager.default.copyItem(atPath: keys, toPath: folderPath + "/secrets.key")
+        } else {
+            _ = try SecretKeyFile.addKey(to: folderPath + "/secrets.key")
+        }
         database = try postgres.makeDatabase()
         for member in members {
             let name = member.id.rawValue
@@ -159,6 +168,7 @@ final class Cluster: Sendable {
             engine: {\((["socket: \(TestEngine.socket)"] + options.engineSettings).joined(separator: ", "))}
             secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
+            \(options.more.joined(separator: "\n"))
             """
     }
 
@@ -252,9 +262,10 @@ final class Cluster: Sendable {
     }
 
     func send(
-        _ method: HTTPMethod, _ path: String, to member: Member, headers: [(String, String)]
+        _ method: HTTPMethod, _ path: String, to member: Member, body: JSONValue? = nil,
+        headers: [(String, String)] = []
     ) async throws -> Answer {
-        try await send(method, "http://127.0.0.1:\(member.apiPort)\(path)", headers: headers)
+        try await send(method, "http://127.0.0.1:\(member.apiPort)\(path)", body: body, headers: headers)
     }
 
     /// A request to an app through a node's nginx.

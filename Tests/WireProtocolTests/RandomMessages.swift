@@ -189,7 +189,10 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...13) {
+        switch int(0...16) {
+        case 14: .restore(checksum: text(64), merge: int(0...1) == 1)
+        case 15: .changeSettings(["log.level": .string(text(9)), "retention.events_days": .int(Int64(int(1...9)))])
+        case 16: .backup
         case 0: .register(document: document())
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document())

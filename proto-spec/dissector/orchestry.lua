@@ -443,7 +443,8 @@ local OPERATIONS = {
     listNodes = { fields = {} }, pauseRollout = OF_APP, resumeRollout = OF_APP, abortRollout = OF_APP,
     rolloutStatus = OF_APP, revisions = OF_APP, rollback = { fields = { _0 = "name", ["to?"] = "whole" } },
     cordonNode = OF_APP, uncordonNode = OF_APP, drainNode = { fields = { _0 = "name", deadlineSeconds = "whole" } },
-    rebalance = { fields = { maxMoves = "whole" } },
+    rebalance = { fields = { maxMoves = "whole" } }, restore = { fields = { checksum = "text", merge = "flag" } },
+    changeSettings = { fields = { _0 = "any" } }, backup = { fields = {} }, listSettings = { fields = {} },
 }
 
 -- The one known member of the operation's object, or nil.

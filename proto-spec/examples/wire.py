@@ -335,6 +335,7 @@ OPERATIONS = {
     "listSecrets": {}, "showSecret": {"_0": str}, "removeSecret": {"_0": str, "force": bool},
     "setSecret": {"_0": {"name": str, "version": int, "keyID": str, "box": str}},
     "listNodes": {}, "rollback": {"_0": app, "to?": int}, "rebalance": {"maxMoves": int},
+    "restore": {"checksum": str, "merge": bool}, "changeSettings": {"_0": anything}, "backup": {}, "listSettings": {},
     "drainNode": {"_0": app, "deadlineSeconds": int}, **dict.fromkeys(["cordonNode", "uncordonNode"], {"_0": app}),
     **dict.fromkeys(
         ["start", "stop", "delete", "retry", "appStatus", "appDocument", "appMetrics", "why", "pauseRollout",

@@ -33,6 +33,8 @@ extension LeaderTerm {
         var rollout: RolloutRecord?
         /// What else the reconciler is told.
         var inputs: [Reconciler.Input] = []
+        /// It changed more than the plan says: PostgreSQL has it all.
+        var readsAgain = false
     }
 
     private func write(_ request: ControlRequest) async -> ControlResponse? {
@@ -162,6 +164,8 @@ extension LeaderTerm {
                 NodeScheduling(node: node, isCordoned: true, isDraining: true, drainSecondsLeft: Double(seconds)),
                 request)
         case .rebalance(let maxMoves): return planRebalance(maxMoves, request)
+        case .restore(let checksum, let merge): return try await planRestore(checksum, merge: merge, request)
+        case .changeSettings(let changes): return try await planSettings(changes, request)
         default: preconditionFailure("planned a read: \(request.operation)")  // `perform` sends reads elsewhere.
         }
     }
@@ -225,7 +229,7 @@ extension LeaderTerm {
     }
 
     /// Two apps can't answer for the same host and path: the second would break or shadow the first.
-    private func refuseTakenHosts(of spec: AppSpec) throws {
+    func refuseTakenHosts(of spec: AppSpec) throws {
         guard spec.kind == .http else { return }
         for other in applications.values where other.name != spec.name && other.spec.kind == .http {
             let shared = Set(other.spec.routing.hosts).intersection(spec.routing.hosts)
@@ -419,6 +423,7 @@ extension LeaderTerm {
         for application in plan.others { take(application, replacing: nil) }
         if let name = plan.deleted { drop(name) }
         if let name = plan.retried { retry(name) }
+        if plan.readsAgain { await readAgain() }
         return plan.response
     }
 

@@ -118,6 +118,9 @@ extension Node {
                 return ControlResponse(
                     body: Presentation.events(
                         try await store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
+            case .backup:
+                return try await Backups.make(from: store, cluster: configuration.cluster, at: clock.wall())
+            case .listSettings: return try await RuntimeSettings.list(from: store, over: configuration)
             default: return nil
             }
         } catch {

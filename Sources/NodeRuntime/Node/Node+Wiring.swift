@@ -135,6 +135,7 @@ extension Node {
         return LeaderTerm.Surroundings(
             me: configuration.node, clock: clock, store: controller.store, scaling: scaling,
             secretKeys: configuration.secretKeys, hostPolicy: Self.hostPolicy(configuration),
+            configuration: configuration, settings: { [settings] in settings.current },
             reviewer: ImageReviewer(
                 engine: engine, keys: configuration.secretKeys, scanCommand: configuration.scanCommand, logger: logger),
             logger: logger,

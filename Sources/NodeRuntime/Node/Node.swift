@@ -47,6 +47,7 @@ package final class Node: Service {
     let certificates: CertificateKeeper?
     let load = PeerLoad()
     let scaling = ScalingState()
+    let settings: RuntimeSettings
     let pages: MetricPages
 
     struct State {
@@ -66,8 +67,9 @@ package final class Node: Service {
     let leaderChanges = ChangeSignal()
 
     init(configuration: NodeConfiguration, logger: Logger, reference: NodeReference) throws {
-        let settings = try Self.electionSettings(configuration)
+        let electionSettings = try Self.electionSettings(configuration)
         self.configuration = configuration
+        settings = RuntimeSettings(configuration, logger: logger)
         self.logger = logger
         let pool = self.pool
         let id = configuration.node.id
@@ -88,7 +90,7 @@ package final class Node: Service {
             case .controller:
                 .controller(
                     Self.makeController(
-                        configuration, settings: settings, clock: clock, pool: pool, transport: transport,
+                        configuration, settings: electionSettings, clock: clock, pool: pool, transport: transport,
                         eventLoop: clusterGroup.next(), reference, logger: logger))
             case .worker:
                 .worker(
@@ -134,7 +136,7 @@ package final class Node: Service {
             configuration: RestFacadeConfiguration(
                 host: configuration.apiHost, port: configuration.apiPort, maxBodyBytes: configuration.maxBodyBytes,
                 version: Self.version),
-            controlPlane: NodeControlPlane(node: self, leaderWait: configuration.leaderWait), logger: logger
+            controlPlane: NodeControlPlane(node: self), logger: logger
         ).application()
         try await rebuildWindows()
         let proxyRuns = await startProxy()
@@ -159,6 +161,7 @@ package final class Node: Service {
             group.addTask { await self.flusher.run() }
             group.addTask { await self.recorder.run() }
             group.addTask { await self.sendInventories() }
+            group.addTask { await self.followSettings() }
             if let controller = self.controller {
                 group.addTask { await self.watchLease(controller) }
                 group.addTask { await self.announceEachSecond() }
@@ -288,8 +291,7 @@ package final class Node: Service {
         endTerm(olderThan: epoch)
         let term = state.withLock { state -> LeaderTerm? in
             guard state.term == nil else { return nil }
-            let term = LeaderTerm(
-                epoch: epoch, deadAfter: configuration.deadAfter, surroundings: surroundings(controller))
+            let term = LeaderTerm(epoch: epoch, surroundings: surroundings(controller))
             // Cancelled in `endTerm` or `close`.
             state.term = (term, Task { await term.run() })
             return term

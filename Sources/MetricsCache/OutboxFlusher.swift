@@ -1,13 +1,12 @@
 import Logging
-import MetricsCache
 import OrchestryModel
 import Synchronization
 
 /// Moves this node's events and decisions from its outbox to PostgreSQL through whoever leads. What has not been
 /// acknowledged stays and is sent again; PostgreSQL takes each once, by `(node, sequence)`.
-final class OutboxFlusher: Sendable {
+public final class OutboxFlusher: Sendable {
     /// Hands a batch to the leader; returns what PostgreSQL now has, nil: try again later.
-    typealias Deliver =
+    public typealias Deliver =
         @Sendable (_ events: [Event], _ decisions: [ScalingDecision]) async -> (events: Int64, decisions: Int64)?
 
     private let outbox: Outbox
@@ -15,9 +14,11 @@ final class OutboxFlusher: Sendable {
     private let deliver: Deliver
     private let signals: AsyncStream<Void>
     private let signal: AsyncStream<Void>.Continuation
-    private static let batchSize = 500
+    private let batchSize: Int
 
-    init(outbox: Outbox, logger: Logger, deliver: @escaping Deliver) {
+    /// - Parameter batchSize: of each stream; 500 of the longest events still fit a frame between nodes.
+    public init(outbox: Outbox, batchSize: Int = 500, logger: Logger, deliver: @escaping Deliver) {
+        self.batchSize = batchSize
         self.outbox = outbox
         self.logger = logger
         self.deliver = deliver
@@ -25,12 +26,12 @@ final class OutboxFlusher: Sendable {
     }
 
     /// There may be something to send, or somebody to send it to.
-    func wake() { signal.yield() }
+    public func wake() { signal.yield() }
 
-    func stop() { signal.finish() }
+    public func stop() { signal.finish() }
 
     /// Runs until cancelled; also looks by itself each second.
-    func run() async {
+    public func run() async {
         await withDiscardingTaskGroup { group in
             group.addTask { [signal] in
                 while !Task.isCancelled {
@@ -49,11 +50,11 @@ final class OutboxFlusher: Sendable {
     private func flush() async {
         while !Task.isCancelled {
             do {
-                let batch = try await outbox.pending(limit: Self.batchSize)
+                let batch = try await outbox.pending(limit: batchSize)
                 if batch.events.isEmpty && batch.decisions.isEmpty { return }
                 guard let done = await deliver(batch.events, batch.decisions) else { return }
                 try await outbox.acknowledge(eventsUpTo: done.events, decisionsUpTo: done.decisions)
-                if batch.events.count < Self.batchSize && batch.decisions.count < Self.batchSize { return }
+                if batch.events.count < batchSize && batch.decisions.count < batchSize { return }
             } catch {
                 logger.error("The outbox can't be read; nothing is lost, trying again", metadata: ["error": "\(error)"])
                 return
