@@ -1,3 +1,4 @@
+import Authentication
 import Autoscaling
 import Leadership
 import Logging
@@ -63,16 +64,17 @@ extension Node {
     }
 
     /// Answers reads from PostgreSQL while nobody leads: what was stored last, marked as such. nil: not there either.
-    func readFromStore(_ operation: OrchestryModel.Operation) async -> ControlResponse? {
+    func readFromStore(_ request: ControlRequest) async -> ControlResponse? {
+        let grant = request.caller?.grant
         do {
-            switch operation {
+            switch request.operation {
             case .listApps:
                 let applications = try await store.applications()
                 let ready = Dictionary(
                     grouping: try await store.instances().filter { $0.state == .ready }, by: \.app)
                 return ControlResponse(
                     body: Presentation.appList(
-                        applications.map {
+                        applications.filter { grant?.covers($0.name) != false }.map {
                             Presentation.appListEntry($0, readyReplicas: ready[$0.name]?.count ?? 0)
                         }))
             case .appStatus(let name):
@@ -92,7 +94,12 @@ extension Node {
             case .events(let app, let limit):
                 return ControlResponse(
                     body: Presentation.events(
-                        try await store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
+                        try await store.events(app: app, among: grant?.apps, limit: limit).map { ($0.id, $0.event) }))
+            case .audit(let app, let after, let limit, let isRaw):
+                let found = try await store.audit(app: app, after: after, limit: limit)
+                return ControlResponse(body: Presentation.audit(found.entries, head: found.head, isRaw: isRaw))
+            case .listTokens:
+                return ControlResponse(body: Presentation.tokenList(try await store.tokens(), now: clock.wall()))
             default: return nil
             }
         } catch {
@@ -114,6 +121,9 @@ extension Node {
             "orchestry_peers_connected", "Peers with both connections up", node, Double(transport.connectedPeers.count))
         let dropped = state.withLock { $0.droppedSamples }
         text.counter("orchestry_samples_dropped_total", "Samples that could not be kept on disk", node, Double(dropped))
+        text.counter(
+            "orchestry_authentication_failures_total", "Requests with wrong credentials", node,
+            Double(access.gatekeeper.failures))
         addTransport(to: &text)
         if let inventory = await agent.inventory() {
             text.gauge(
