@@ -6,6 +6,9 @@ struct NodeSeries: Sendable {
     private(set) var load: SecondRing<NodeLoad>
     /// By the ring's index; holds what the load at that index belongs to.
     private var latencies: [PackedHistogram]
+    /// Since this second every one that was reported showed no request, and none in flight; seconds that were not are
+    /// few (`AppSeries.staleSeconds` in a row at most).
+    private(set) var quietSince = Int64.min
 
     init(node: NodeID, capacity: Int) {
         self.node = node
@@ -28,9 +31,20 @@ struct NodeSeries: Sendable {
             guard other <= second else { return }
             if merged?.covers(other) == true { merged?.subtract(latencies[index]) }
         }
+        noteQuiet(value, at: second)
         load.set(value, at: second)
         latencies[index] = latency
         if merged?.covers(second) == true { merged?.add(latency) }
+    }
+
+    private mutating func noteQuiet(_ value: NodeLoad, at second: Int64) {
+        let isBusy = value.microRate > 0 || value.microConcurrency > 0 || value.inFlight > 0
+        if isBusy {
+            quietSince = max(quietSince, second + 1)
+        } else if latest == SecondRing<NodeLoad>.never || second - latest > AppSeries.staleSeconds {
+            // What came in between is not known.
+            quietSince = max(quietSince, second)
+        }
     }
 
     mutating func remove(_ second: Int64, merged: inout LatencyWindow?) {

@@ -68,6 +68,7 @@ struct NodeRouter: PeerHandler {
             // L8: of the survivors the one with the freshest metrics leads.
             if let newest = own.map(\.second).max() { node.leadership.submit(.peerFreshness(newest, of: peer)) }
             work(weight, for: peer) { await node.keep(own) }
+        case .heldRequests(let held): node.currentTerm?.submit(.held(peer, held))
         case .eventBatch(let events, let decisions):
             work(weight, for: peer) { await node.ingest(events, decisions, from: peer, correlation: correlation) }
         case .forwardRequest(let request, _):
