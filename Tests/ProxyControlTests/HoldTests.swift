@@ -75,13 +75,14 @@ struct HoldTests {
     @Test func `a request with a body and a WebSocket wait too`() async throws {
         try await ProxyFixture.run { proxy in
             try await proxy.controller.apply(proxy.table(1, idle(proxy)))
-            let body = String(repeating: "x", count: 12_000)
+            let body = String(repeating: "x", count: 6_000)
             async let posted = request(proxy.port, host: "web", "/echo", method: "POST", body: body)
             let socket = try ask(
                 proxy, "/websocket", more: "Upgrade: websocket\r\n")[0]
             try await untilWaiting(proxy, 2)
             try await proxy.controller.apply(proxy.table(2, idle(proxy, on: [0])))
-            #expect(try await posted.body.hasSuffix(body))
+            let echo = try await posted
+            #expect(echo.status == 200 && echo.body.hasSuffix(body), "\(echo.status) \(echo.body.prefix(400))")
             let answer = try socket.receive { $0.hasSuffix("\r\n\r\n") }
             #expect(answer.hasPrefix("HTTP/1.1 101"))
             try socket.send("hello\n")
