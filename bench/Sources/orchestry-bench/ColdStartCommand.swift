@@ -1,7 +1,9 @@
 import ArgumentParser
 import Foundation
 import Measuring
+import NIOCore
 import NIOHTTP1
+import NIOPosix
 import OrchestryModel
 
 /// How long the first request to an idle app takes.
