@@ -57,6 +57,14 @@ struct NodeSeries: Sendable {
 
     mutating func slidingTotal(from: Int64, to: Int64) -> NodeLoad { load.slidingTotal(from: from, to: to) }
 
+    /// Requests × 10⁶ that came within `from...to` and have not finished: what is in flight at its end and was not before
+    /// it. Instances that are overloaded finish what they can, not what comes. 0 where either is not known, and never less:
+    /// what a proxy that restarts drops has not been served.
+    func growth(from: Int64, to: Int64) -> Int64 {
+        guard let last = load.value(at: to), let before = load.value(at: from - 1) else { return 0 }
+        return max(0, last.inFlight - before.inFlight) * 1_000_000
+    }
+
     /// The mean without the strongest second; zero for fewer than two known ones.
     func settled(from: Int64, to: Int64) -> MicroTraffic {
         var sum = MicroTraffic()
@@ -65,7 +73,8 @@ struct NodeSeries: Sendable {
         for second in from...to {
             guard let value = load.value(at: second) else { continue }
             let traffic = MicroTraffic(
-                rate: value.microRate, concurrency: max(value.microConcurrency, value.inFlight * 1_000_000))
+                rate: value.microRate + growth(from: second, to: second),
+                concurrency: max(value.microConcurrency, value.inFlight * 1_000_000))
             sum += traffic
             strongest = MicroTraffic.larger(strongest, traffic)
             known += 1

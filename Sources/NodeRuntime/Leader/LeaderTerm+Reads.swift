@@ -67,6 +67,11 @@ extension LeaderTerm {
         } else if let evaluation = surroundings.scaling.with({ $0.recentEvaluations(application.name).last }) {
             sentences += evaluation.words
             sentences += controlWords(of: application)
+            let ready = reconciler.replicaView(of: application.name).ready.keys
+            let percents = ready.compactMap { id in (usage[id]?.cpu).map { (id, $0) } }
+            if let hot = HotInstance(Dictionary(percents, uniquingKeysWith: { first, _ in first })) {
+                sentences.append(hot.words)
+            }
         }
         return sentences + reconciler.explain(application.name)
     }

@@ -105,7 +105,8 @@ function M.wait(key, name, app)
     end
     while not may_go(app) do
         local left = deadline - ngx.now()
-        if left <= 0 then
+        -- Less than a millisecond is a wait of 0, which does not yield: nginx's clock would stand still, and this with it.
+        if left < 0.002 then
             M.left(key)
             return "The app did not start within " .. seconds .. " s", "5"
         end
