@@ -142,6 +142,15 @@ extension Node {
         }
     }
 
+    /// Requests that wait in this node's proxy.
+    func deliver(_ held: HeldRequests) {
+        if let term = currentTerm {
+            term.submit(.held(id, held))
+        } else if let leader, leader != id, transport.supports(PeerFeatures.activation, leader) {
+            transport.send(.heldRequests(held), to: leader)
+        }
+    }
+
     // MARK: Events
 
     /// This node's outbox, through the leader, to PostgreSQL.

@@ -201,7 +201,8 @@ extension Node {
         }
         if node == id { return }
         for peer in transport.connectedPeers where node == nil || peer.id == node {
-            transport.send(.routingTable(table), to: peer.id)
+            let knows = transport.supports(PeerFeatures.activation, peer.id)
+            transport.send(.routingTable(knows ? table : table.withoutActivations), to: peer.id)
         }
     }
 

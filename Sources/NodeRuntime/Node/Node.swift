@@ -41,6 +41,7 @@ package final class Node: Service {
     let applier: RoutingApplier
     let announcer: FacadeAnnouncer
     let sampler: Sampler
+    let heldWatch: HeldWatch
     let flusher: OutboxFlusher
     let recorder: EventRecorder
     /// nil without TLS.
@@ -110,6 +111,7 @@ package final class Node: Service {
         sampler = Sampler(
             node: id, agent: agent, proxy: proxy, usage: UsageReader(engine: engine), clock: clock,
             logger: logger, deliver: { await reference.node?.deliver($0) })
+        heldWatch = HeldWatch(proxy: proxy, logger: logger, deliver: { reference.node?.deliver($0) })
         applier = RoutingApplier(
             node: id, proxy: proxy, agent: agent, secretKeys: configuration.secretKeys, logger: logger,
             acknowledge: { reference.node?.acknowledge($0) },
@@ -156,6 +158,7 @@ package final class Node: Service {
             group.addTask { await self.applier.watch() }
             group.addTask { await self.announcer.run() }
             group.addTask { await self.sampler.run() }
+            group.addTask { await self.heldWatch.run() }
             group.addTask { await self.flusher.run() }
             group.addTask { await self.recorder.run() }
             group.addTask { await self.sendInventories() }
@@ -181,6 +184,7 @@ package final class Node: Service {
             self.agent.stop()
             self.applier.stop()
             self.announcer.stop()
+            self.heldWatch.stop()
             self.flusher.stop()
         }
         await close()
@@ -277,6 +281,7 @@ package final class Node: Service {
             pool.add {
                 for wait in [Duration.zero, .milliseconds(200), .seconds(1)] {
                     try? await Task.sleep(for: wait)  // Cancelled: the node stops.
+                    self.heldWatch.lookAgain()
                     await self.sendInventory()
                 }
             }
