@@ -137,6 +137,6 @@ struct CacheCommand: AsyncParsableCommand {
             "MetricsDatabase encodes the samples as well; the baselines get them encoded",
             "all but \"SQLite's defaults\" use a write-ahead log with synchronous=NORMAL",
         ]
-        try report.write(asJSON: output.json)
+        try output.finish(report)
     }
 }

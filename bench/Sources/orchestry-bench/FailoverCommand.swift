@@ -211,6 +211,6 @@ struct FailoverCommand: AsyncParsableCommand {
         report.notes = Set(writes.compactMap(\.failure)).sorted().prefix(5).map { "a write failed: \($0)" }
         if stream.leftOut > 0 { report.notes.append("\(stream.leftOut) writes were left out: too many unanswered") }
         if restartCommand == nil { report.notes.append("the killed node was not started again") }
-        try report.write(asJSON: output.json)
+        try output.finish(report)
     }
 }

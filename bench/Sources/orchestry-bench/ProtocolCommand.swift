@@ -116,7 +116,7 @@ struct ProtocolCommand: AsyncParsableCommand {
                 called: baseline)
         }
         report.notes = notes
-        try report.write(asJSON: output.json)
+        try output.finish(report)
     }
 
     /// The goal for heartbeats is 32 bytes each.
