@@ -131,7 +131,7 @@ struct CacheCommand: AsyncParsableCommand {
         report.tables = [rates, latency]
         let ours = Summary(ways[0].rates)?.p50
         for way in ways.dropFirst() {
-            report.compare("samples/s", ours, with: Summary(way.rates)?.p50, called: way.name)
+            report.compare("samples/s", ours, with: Summary(way.rates)?.p50, called: way.name, better: .higher)
         }
         report.notes = [
             "MetricsDatabase encodes the samples as well; the baselines get them encoded",

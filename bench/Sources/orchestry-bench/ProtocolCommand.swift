@@ -113,7 +113,7 @@ struct ProtocolCommand: AsyncParsableCommand {
                 called: baseline)
             report.compare(
                 "pipelined messages/s, \(name)", Summary(peers.rates)?.p50, with: Summary(bare.rates)?.p50,
-                called: baseline)
+                called: baseline, better: .higher)
         }
         report.notes = notes
         try output.finish(report)
