@@ -13,6 +13,7 @@ struct OrchestryBench: AsyncParsableCommand {
             ElectionCommand.self, LoadCommand.self, DataplaneCommand.self, AutoscalerCommand.self,
             TrafficCommand.self, ScaleCommand.self, ProxyCostCommand.self, CgroupsCommand.self, AccuracyCommand.self,
             StepCommand.self, RestCommand.self, SoakCommand.self, StallCommand.self, IngestCommand.self,
+            GrowthCommand.self,
             BareServerCommand.self,
         ])
 }
