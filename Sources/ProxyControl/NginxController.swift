@@ -60,6 +60,9 @@ package final class NginxController: Sendable {
     /// - Throws: `unsupported` in plain mode.
     package func readMembership() async throws(ProxyError) -> String { try await reader.membership() }
 
+    /// How often this process has reloaded nginx: for another structure, never for other endpoints.
+    package var reloads: UInt64 { shared.reloads }
+
     /// How endpoints reach nginx; nil before `start()`.
     package var mode: ProxyMode? { shared.layout?.mode }
 

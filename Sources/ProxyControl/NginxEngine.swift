@@ -249,6 +249,7 @@ actor NginxEngine {
         if rename(next, layout.configPath) != 0 { throw .system("replacing the configuration", next, errno) }
         do throws(ProxyError) {
             if let master = running.master, Processes.isAlive(master) {
+                shared.countReload()
                 try running.process.reload(master, to: rendered.generation)
             } else {
                 let pid = try running.process.launch()

@@ -14,6 +14,7 @@ final class NginxShared: Sendable {
         var desired = Desired()
         var ticket: UInt64 = 0
         var layout: ProxyLayout?
+        var reloads: UInt64 = 0
     }
 
     private let state = Mutex(State())
@@ -47,6 +48,11 @@ final class NginxShared: Sendable {
     }
 
     var layout: ProxyLayout? { state.withLock { $0.layout } }
+
+    /// Reloads this process has caused.
+    var reloads: UInt64 { state.withLock { $0.reloads } }
+
+    func countReload() { state.withLock { $0.reloads += 1 } }
 
     func report(_ event: ProxyEvent) { onEvent(event) }
 }

@@ -31,9 +31,7 @@ package final class Node: Service {
     let workGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
 
     let transport: PeerTransport
-    let leadership: LeadershipService
-    let lease: LeaseConnection
-    let store: StateStore
+    let standing: NodeStanding
     let metrics: MetricsDatabase
     let outbox: Outbox
     let engine: DockerEngine
@@ -55,25 +53,24 @@ package final class Node: Service {
         var term: (term: LeaderTerm, task: Task<Void, Never>)?
         var leader: NodeID?
         var lastHeard: [NodeID: WallTime] = [:]
+        /// As peers introduced themselves, those that are away included.
+        var introduced: [NodeID: NodeInfo] = [:]
         var facadeEnded = false
         var droppedSamples: UInt64 = 0
+        /// Said once, until samples can be kept again.
+        var samplesAreDropped = false
+        var proxyIsLost = false
     }
     let state = Mutex(State())
     /// Another leader, or a term of this node's.
     let leaderChanges = ChangeSignal()
 
     init(configuration: NodeConfiguration, logger: Logger, reference: NodeReference) throws {
-        let electionSettings = try Self.electionSettings(configuration)
+        let settings = try Self.electionSettings(configuration)
         self.configuration = configuration
         self.logger = logger
         let pool = self.pool
         let id = configuration.node.id
-        let storeConfiguration = Self.storeConfiguration(configuration)
-        let lease = LeaseConnection(
-            configuration: storeConfiguration, me: id, hostname: configuration.node.host,
-            apiURL: configuration.node.apiURL, leaseTTL: configuration.leaseTTL, logger: logger)
-        self.lease = lease
-        store = StateStore(configuration: storeConfiguration, logger: logger)
         metrics = try MetricsDatabase(folder: configuration.dataDirectory, logger: logger)
         let outbox = try Outbox(folder: configuration.dataDirectory, node: id, logger: logger)
         self.outbox = outbox
@@ -85,16 +82,19 @@ package final class Node: Service {
             configuration: Self.engineConfiguration(configuration), eventLoopGroup: workGroup, logger: logger)
         prober = HealthProber(eventLoopGroup: workGroup, logger: logger)
         pages = MetricPages(eventLoopGroup: workGroup)
-        proxy = Self.makeProxy(configuration, logger: logger)
-        leadership = LeadershipService(
-            election: Election(
-                me: id, voters: configuration.controllers.keys.sorted(),
-                settings: electionSettings, now: clock.now(),
-                seed: UInt64.random(in: .min ... .max)),
-            eventLoop: clusterGroup.next(), clock: clock, leaseTimeout: configuration.renewInterval, pool: pool,
-            logger: logger, send: { message, node in transport.send(.election(message), to: node) },
-            performLease: { request, timeout in await lease.perform(request, timeout: timeout) },
-            onChange: { reference.node?.leadershipChanged($0) })
+        proxy = Self.makeProxy(configuration, reference, logger: logger)
+        standing =
+            switch configuration.node.role {
+            case .controller:
+                .controller(
+                    Self.makeController(
+                        configuration, settings: settings, clock: clock, pool: pool, transport: transport,
+                        eventLoop: clusterGroup.next(), reference, logger: logger))
+            case .worker:
+                .worker(
+                    Self.makeWatch(
+                        clock: clock, transport: transport, eventLoop: clusterGroup.next(), reference, logger: logger))
+            }
         agent = Agent(
             node: id, engine: engine, prober: prober, secretKeys: configuration.secretKeys,
             images: ImageKeeper(
@@ -140,11 +140,12 @@ package final class Node: Service {
         let proxyRuns = await startProxy()
         await certificates?.lookFirst()
         try await transport.start(handler: NodeRouter(node: self))
-        leadership.start()
+        startFollowing()
         logger.info(
             "Node started",
             metadata: [
-                "api": "\(configuration.node.apiURL)", "cluster": "\(configuration.cluster)",
+                "role": "\(configuration.node.role)", "api": "\(configuration.node.apiURL)",
+                "cluster": "\(configuration.cluster)",
                 "cluster.port": "\(transport.boundPort)",
             ])
         await withDiscardingTaskGroup { group in
@@ -158,7 +159,11 @@ package final class Node: Service {
             group.addTask { await self.flusher.run() }
             group.addTask { await self.recorder.run() }
             group.addTask { await self.sendInventories() }
-            group.addTask { await self.watchLease() }
+            if let controller = self.controller {
+                group.addTask { await self.watchLease(controller) }
+                group.addTask { await self.announceEachSecond() }
+                group.addTask { await self.watchStore(controller.store) }
+            }
             group.addTask { await self.pruneMetrics() }
             group.addTask { await self.certificates?.run() }
             group.addTask {
@@ -223,28 +228,27 @@ package final class Node: Service {
 
     /// L7: give up leadership while the cluster can still see it, so that the next leader starts at once.
     private func handOver() async {
-        logger.info("Stopping: handing over leadership; containers and nginx keep running")
-        leadership.submit(.leave)
+        logger.info("Stopping: containers and nginx keep running; leadership, if held, is handed over")
+        let leadership = controller?.leadership
+        leadership?.submit(.leave)
         let begun = ContinuousClock.now
         // The goodbye and the released lease need a moment on the wire; requests in flight may finish.
         while ContinuousClock.now - begun < .seconds(3) {
             do { try await Task.sleep(for: .milliseconds(20)) } catch { return }
             let served = state.withLock { $0.facadeEnded }
-            if served, !leadership.activity.isActive, !leadership.awaitsPostgres { return }
+            if served, leadership.map({ !$0.activity.isActive && !$0.awaitsPostgres }) ?? true { return }
         }
         logger.warning("Requests or the lease were still in flight after 3 s; stopping all the same")
     }
 
     private func close() async {
-        leadership.stop()
+        stopFollowing()
         state.withLock { $0.term?.task.cancel() }
         await transport.shutdown()
         await prober.shutdown()
         await pages.shutdown()
         await engine.shutdown()
         await proxy?.release()
-        lease.shutdown()
-        store.shutdown()
         outbox.shutdown()
         metrics.shutdown()
         try? await clusterGroup.shutdownGracefully()  // The process ends either way.
@@ -258,9 +262,11 @@ package final class Node: Service {
         switch change {
         case .activated(let epoch):
             beginTerm(epoch)
-        case .deactivated:
+        case .deactivated(let epoch, let reason):
             // The term stays: it acts only while active, and goes on where it was if this epoch becomes active again.
-            break
+            record(
+                .leaderLost, nil, "\(id) leads no more under epoch \(epoch): \(reason)",
+                ["epoch": .int(Int64(epoch.rawValue))])
         case .leader(let node, let epoch):
             state.withLock { $0.leader = node }
             announcer.wake()
@@ -278,15 +284,18 @@ package final class Node: Service {
     }
 
     private func beginTerm(_ epoch: Epoch) {
+        guard let controller else { return }
         endTerm(olderThan: epoch)
         let term = state.withLock { state -> LeaderTerm? in
             guard state.term == nil else { return nil }
-            let term = LeaderTerm(epoch: epoch, deadAfter: configuration.deadAfter, surroundings: surroundings())
+            let term = LeaderTerm(
+                epoch: epoch, deadAfter: configuration.deadAfter, surroundings: surroundings(controller))
             // Cancelled in `endTerm` or `close`.
             state.term = (term, Task { await term.run() })
             return term
         }
         guard term != nil else { return }
+        announceLeadership()
         leaderChanges.notify()
         record(.leaderElected, nil, "\(id) leads with epoch \(epoch)", ["epoch": .int(Int64(epoch.rawValue))])
         flusher.wake()
