@@ -1,24 +1,24 @@
 import OrchestryModel
 
 /// A rendered configuration.
-package struct RenderedConfig: Hashable, Sendable {
-    package var text: String
+public struct RenderedConfig: Hashable, Sendable {
+    public var text: String
     /// 16 hexadecimal digits, equal exactly for equal texts; the running nginx answers it at `/generation`.
-    package var generation: String
+    public var generation: String
 }
 
 /// Renders the whole configuration of one node's nginx. Equal input gives equal bytes.
 /// In `.lua` mode endpoints, weights and balancing methods are not part of it.
-package struct ConfigRenderer: Sendable {
+public struct ConfigRenderer: Sendable {
     let layout: ProxyLayout
     private let capacity: ProxyCapacity
 
-    package init(layout: ProxyLayout, capacity: ProxyCapacity = ProxyCapacity()) {
+    public init(layout: ProxyLayout, capacity: ProxyCapacity = ProxyCapacity()) {
         self.layout = layout
         self.capacity = capacity
     }
 
-    package func render(_ structure: ProxyStructure) -> RenderedConfig {
+    public func render(_ structure: ProxyStructure) -> RenderedConfig {
         var body = ConfigText()
         main(&body)
         body.block("events") { $0.line("worker_connections \(layout.workerConnections);") }

@@ -1,10 +1,10 @@
 import OrchestryModel
 
 /// The text that tells a running nginx which instances serve which app; see `orchestry_membership.lua`.
-package enum MembershipText {
+public enum MembershipText {
     /// - Parameter routes: those of a `ProxyStructure`; order of targets is kept.
     /// - Returns: text ending in `end\n`; equal input gives equal bytes.
-    package static func render(_ routes: [RoutingTable.Route], version: RoutingTable.Version) -> String {
+    public static func render(_ routes: [RoutingTable.Route], version: RoutingTable.Version) -> String {
         var text = "orchestry-membership 1 \(version)\n"
         for route in routes {
             text += "app \(route.app) \(method(of: route.routing))\(hold(of: route))\n"
