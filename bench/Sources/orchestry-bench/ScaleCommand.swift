@@ -46,11 +46,13 @@ struct ScaleCommand: AsyncParsableCommand {
         var parallel: [Double] = []
     }
 
+    /// Requests per second through each proxy: what 3% of a core answer, with room.
+    private static let rate = 100.0
     private static var label: String { "orchestry-bench.scale=\(getpid())" }
 
     func run() async throws {
         let app = BenchApp(
-            name: "bench-scale", client: try cluster.client(), image: image, cpu: "20m", memory: "16Mi",
+            name: "bench-scale", client: try cluster.client(), image: image, cpu: "30m", memory: "16Mi",
             drainSeconds: 0,
             scaling: ["mode": "manual", "minReplicas": 1, "maxReplicas": JSONValue(max(replicas, 2))])
         do {
@@ -92,7 +94,7 @@ struct ScaleCommand: AsyncParsableCommand {
 
     private func ours(_ app: BenchApp, _ times: inout Times) async throws {
         try await app.scale(to: 1)
-        let probe = TrafficProbe(app: app, proxies: try cluster.proxyServers(), rate: 150)
+        let probe = TrafficProbe(app: app, proxies: try cluster.proxyServers(), rate: Self.rate)
         let probing = Task { await probe.run() }
         defer { probing.cancel() }
         // Its connections are open by then.
@@ -147,6 +149,7 @@ struct ScaleCommand: AsyncParsableCommand {
         }
         report.notes = [
             "ready is by the agents' own times, to 1 ms; routed when an answer of each instance came through each proxy",
+            "instances take turns: up to \(Report.format(Double(replicas) / Self.rate)) s of that are the wait for a turn",
             "docker run -d does not wait for an answer of the container; ours does (health check each second)",
         ]
         try output.finish(report)

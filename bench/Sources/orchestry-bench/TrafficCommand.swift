@@ -41,7 +41,7 @@ struct TrafficCommand: AsyncParsableCommand {
 
     func run() async throws {
         let proxies = try cluster.proxyServers()
-        let app = BenchApp(name: "bench-traffic", client: try cluster.client(), cpu: "30m", drainSeconds: 1)
+        let app = BenchApp(name: "bench-traffic", client: try cluster.client(), cpu: "300m", drainSeconds: 1)
         try await app.use { try await measure(app, proxies) }
     }
 
