@@ -9,6 +9,7 @@ package enum LuaSources {
         File(name: "orchestry.lua", bytes: PackageResources.orchestry_lua),
         File(name: "orchestry_admin.lua", bytes: PackageResources.orchestry_admin_lua),
         File(name: "orchestry_api.lua", bytes: PackageResources.orchestry_api_lua),
+        File(name: "orchestry_hold.lua", bytes: PackageResources.orchestry_hold_lua),
         File(name: "orchestry_membership.lua", bytes: PackageResources.orchestry_membership_lua),
         File(name: "orchestry_region.lua", bytes: PackageResources.orchestry_region_lua),
     ]

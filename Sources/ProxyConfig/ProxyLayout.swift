@@ -116,6 +116,8 @@ package struct ProxyLayout: Hashable, Sendable {
     package var errorLogPath: String { folder + "/error.log" }
     /// Only its owner may enter the folder of this socket: whoever can write to it decides where traffic goes.
     package var adminSocketPath: String { folder + "/admin/nginx.sock" }
+    /// Where workers tell the node that requests wait. Whoever may write to it can make the node read its counters.
+    package var wakeSocketPath: String { folder + "/wake.sock" }
     package var membershipPath: String { folder + "/membership" }
     package var luaFolder: String { folder + "/lua" }
     /// Which nodes serve the REST facade, as text; see `orchestry_api.lua`.

@@ -186,6 +186,12 @@ final class Cluster: Sendable {
         Glibc.kill(process, SIGHUP)
     }
 
+    /// Stops its process where it is; `kill` ends it all the same.
+    func freeze(_ node: NodeID) async throws {
+        guard let process = await processes.identifier(of: node) else { throw TestFailure("\(node) does not run") }
+        Glibc.kill(process, SIGSTOP)
+    }
+
     func start(_ member: Member) async throws { try await processes.start(member, daemon: Self.daemon) }
 
     func kill(_ node: NodeID) async { await processes.stop(node, signal: SIGKILL) }
@@ -258,8 +264,17 @@ final class Cluster: Sendable {
     }
 
     /// A request to an app through a node's nginx.
-    func app(_ host: String, _ path: String = "/", via member: Member) async throws -> Answer {
-        try await send(.GET, "http://127.0.0.1:\(member.proxyPort)\(path)", headers: [("Host", host)])
+    func app(
+        _ host: String, _ path: String = "/", via member: Member, within limit: TimeAmount = .seconds(15)
+    ) async throws -> Answer {
+        var request = HTTPClientRequest(url: "http://127.0.0.1:\(member.proxyPort)\(path)")
+        request.headers.add(name: "Host", value: host)
+        return try await execute(request, within: limit)
+    }
+
+    /// One that nginx does not send twice.
+    func post(_ path: String, to host: String, via member: Member) async throws -> Answer {
+        try await send(.POST, "http://127.0.0.1:\(member.proxyPort)\(path)", headers: [("Host", host)])
     }
 
     func raw(_ path: String, body: [UInt8], to member: Member) async throws -> Answer {
@@ -283,8 +298,8 @@ final class Cluster: Sendable {
         return try await execute(request)
     }
 
-    private func execute(_ request: HTTPClientRequest) async throws -> Answer {
-        let response = try await http.execute(request, timeout: .seconds(15))
+    private func execute(_ request: HTTPClientRequest, within limit: TimeAmount = .seconds(15)) async throws -> Answer {
+        let response = try await http.execute(request, timeout: limit)
         let bytes = try await response.body.collect(upTo: 16 << 20)
         let text = String(buffer: bytes)
         // Not every body is JSON: apps answer what they like.

@@ -101,16 +101,22 @@ extension Node {
         currentTerm?.submit(.samples(samples))
         do {
             try await metrics.append(samples, seen: seen)
+            let isNews = state.withLock { state in
+                defer { state.samplesAreDropped = false }
+                return state.samplesAreDropped
+            }
+            if isNews { logger.notice("Samples are kept on disk again") }
         } catch {
-            let dropped = state.withLock { state in
+            let isNews = state.withLock { state in
                 state.droppedSamples += UInt64(samples.count)
-                return state.droppedSamples
+                defer { state.samplesAreDropped = true }
+                return !state.samplesAreDropped
             }
-            if dropped.isMultiple(of: 100) || dropped == UInt64(samples.count) {
-                logger.warning(
-                    "Samples can't be kept on disk; scaling goes on from memory",
-                    metadata: ["dropped": "\(dropped)", "error": "\(error)"])
-            }
+            guard isNews else { return }
+            record(
+                .samplesDropped, nil,
+                "\(id) can't keep samples on disk; scaling goes on from memory, which a restart forgets",
+                ["error": .string("\(error)"), "folder": .string(configuration.dataDirectory)])
         }
     }
 
@@ -134,6 +140,15 @@ extension Node {
                 logger.warning("Old samples can't be removed", metadata: ["error": "\(error)"])
             }
             do { try await Task.sleep(for: .seconds(60)) } catch { return }
+        }
+    }
+
+    /// Requests that wait in this node's proxy.
+    func deliver(_ held: HeldRequests) {
+        if let term = currentTerm {
+            term.submit(.held(id, held))
+        } else if let leader, leader != id, transport.supports(PeerFeatures.activation, leader) {
+            transport.send(.heldRequests(held), to: leader)
         }
     }
 

@@ -103,7 +103,9 @@ extension Node {
         HostPolicy(bindAllow: configuration.bindAllow, seccompFolder: configuration.seccompFolder)
     }
 
-    static func makeProxy(_ configuration: NodeConfiguration, logger: Logger) -> NginxController? {
+    static func makeProxy(
+        _ configuration: NodeConfiguration, _ reference: NodeReference, logger: Logger
+    ) -> NginxController? {
         guard configuration.proxyEnabled else { return nil }
         var settings = ProxySettings(
             folder: configuration.dataDirectory + "/proxy", listenHost: configuration.proxyHost,
@@ -124,7 +126,8 @@ extension Node {
             case .lua: .lua
             case .plain: .plain
             }
-        return NginxController(settings: settings, logger: logger)
+        return NginxController(
+            settings: settings, logger: logger, onEvent: { reference.node?.proxyChanged($0) })
     }
 
     static func makeReachWatch(
@@ -221,7 +224,8 @@ extension Node {
         }
         if node == id { return }
         for peer in transport.connectedPeers where node == nil || peer.id == node {
-            transport.send(.routingTable(table), to: peer.id)
+            let knows = transport.supports(PeerFeatures.activation, peer.id)
+            transport.send(.routingTable(knows ? table : table.withoutActivations), to: peer.id)
         }
     }
 

@@ -42,6 +42,7 @@ package final class Node: Service {
     let reach: ReachWatch
     let announcer: FacadeAnnouncer
     let sampler: Sampler
+    let heldWatch: HeldWatch
     let flusher: OutboxFlusher
     let recorder: EventRecorder
     /// nil without TLS.
@@ -58,6 +59,9 @@ package final class Node: Service {
         var introduced: [NodeID: NodeInfo] = [:]
         var facadeEnded = false
         var droppedSamples: UInt64 = 0
+        /// Said once, until samples can be kept again.
+        var samplesAreDropped = false
+        var proxyIsLost = false
     }
     let state = Mutex(State())
     /// Another leader, or a term of this node's.
@@ -80,7 +84,7 @@ package final class Node: Service {
             configuration: Self.engineConfiguration(configuration), eventLoopGroup: workGroup, logger: logger)
         prober = HealthProber(eventLoopGroup: workGroup, logger: logger)
         pages = MetricPages(eventLoopGroup: workGroup)
-        proxy = Self.makeProxy(configuration, logger: logger)
+        proxy = Self.makeProxy(configuration, reference, logger: logger)
         standing =
             switch configuration.node.role {
             case .controller:
@@ -110,6 +114,7 @@ package final class Node: Service {
             logger: logger, deliver: { await reference.node?.deliver($0) })
         reach = Self.makeReachWatch(
             configuration, clock: clock, pool: pool, group: workGroup, reference, logger: logger)
+        heldWatch = HeldWatch(proxy: proxy, logger: logger, deliver: { reference.node?.deliver($0) })
         applier = RoutingApplier(
             node: id, proxy: proxy, agent: agent, secretKeys: configuration.secretKeys, logger: logger,
             unreachable: { [reach] in await reach.unreachable(of: $0, besides: $1) },
@@ -160,12 +165,14 @@ package final class Node: Service {
             group.addTask { await self.applier.watch() }
             group.addTask { await self.announcer.run() }
             group.addTask { await self.sampler.run() }
+            group.addTask { await self.heldWatch.run() }
             group.addTask { await self.flusher.run() }
             group.addTask { await self.recorder.run() }
             group.addTask { await self.sendInventories() }
             if let controller = self.controller {
                 group.addTask { await self.watchLease(controller) }
                 group.addTask { await self.announceEachSecond() }
+                group.addTask { await self.watchStore(controller.store) }
             }
             group.addTask { await self.pruneMetrics() }
             group.addTask { await self.certificates?.run() }
@@ -184,6 +191,7 @@ package final class Node: Service {
             self.agent.stop()
             self.applier.stop()
             self.announcer.stop()
+            self.heldWatch.stop()
             self.flusher.stop()
         }
         await close()
@@ -265,9 +273,11 @@ package final class Node: Service {
         switch change {
         case .activated(let epoch):
             beginTerm(epoch)
-        case .deactivated:
+        case .deactivated(let epoch, let reason):
             // The term stays: it acts only while active, and goes on where it was if this epoch becomes active again.
-            break
+            record(
+                .leaderLost, nil, "\(id) leads no more under epoch \(epoch): \(reason)",
+                ["epoch": .int(Int64(epoch.rawValue))])
         case .leader(let node, let epoch):
             state.withLock { $0.leader = node }
             announcer.wake()
@@ -278,6 +288,7 @@ package final class Node: Service {
             pool.add {
                 for wait in [Duration.zero, .milliseconds(200), .seconds(1)] {
                     try? await Task.sleep(for: wait)  // Cancelled: the node stops.
+                    self.heldWatch.lookAgain()
                     await self.sendInventory()
                 }
             }

@@ -10,6 +10,7 @@ struct OrchestryBench: AsyncParsableCommand {
         subcommands: [
             EvaluateCommand.self, ProtocolCommand.self, CacheCommand.self, FailoverCommand.self,
             ElectionCommand.self, LoadCommand.self, DataplaneCommand.self, AutoscalerCommand.self,
+            ColdStartCommand.self,
         ])
 }
 
