@@ -62,6 +62,8 @@ public enum EventKind: String, Sendable, CaseIterable {
     case instanceExited = "instance_exited"
     case instanceRestarted = "instance_restarted"
     case instanceAdopted = "instance_adopted"
+    case duplicateRemoved = "duplicate_removed"
+    case containerIgnored = "container_ignored"
     case instanceDraining = "instance_draining"
     case instanceStopped = "instance_stopped"
     case instanceFailed = "instance_failed"
@@ -82,6 +84,9 @@ public enum EventKind: String, Sendable, CaseIterable {
     case nodeDrained = "node_drained"
     case rebalanceStarted = "rebalance_started"
     case rebalanceFinished = "rebalance_finished"
+    /// From one node's proxy: others may have a way.
+    case hostUnreachable = "host_unreachable"
+    case hostReachable = "host_reachable"
     case proxyRejected = "proxy_config_rejected"
     case proxyLost = "proxy_lost"
     case proxyRecovered = "proxy_recovered"

@@ -104,7 +104,7 @@ extension Reconciler {
             member.isPrevious = record.status.revision == app.rollout?.record.from
             member.isProven = app.application.map { isProven(record, $0) } ?? true
             member.isMoving = record.movingSince != nil
-            member.isUnwelcome = node.isCordoned
+            member.isUnwelcome = node.isCordoned || record.isStale
             return member
         }
         .sorted { $0.id < $1.id }

@@ -118,6 +118,7 @@ struct MessageMaker {
                 .init(kind: .bind, source: $0.text(), target: $0.text(), sizeBytes: $0.maybe { Int64($0.int(0...9)) })
             },
             logs: maybe { .init(maxSizeBytes: Int64($0.int(0...99)), maxFiles: $0.maybe { $0.int(1...9) }) },
+            network: maybe { .init(isolated: $0.chance()) },
             routing: routing(), termination: .init(drainSeconds: int(0...3600)),
             rollout: .init(
                 surge: chance() ? .count(int(0...100)) : .percent(int(0...100)), minHealthySeconds: int(0...1) * 30,

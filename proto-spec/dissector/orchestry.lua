@@ -392,6 +392,7 @@ local SPEC = { fields = {
         kind = { "volume", "bind", "tmpfs" }, source = "text", target = "text", readOnly = "flag",
         ["sizeBytes?"] = "whole" } } },
     ["logs?"] = { fields = { ["maxSizeBytes?"] = "whole", ["maxFiles?"] = "whole" } },
+    ["network?"] = { fields = { isolated = "flag" } },
     routing = { fields = {
         hosts = TEXTS, pathPrefix = "text", method = { "least_conn", "ip_hash", "random" }, ["listenPort?"] = "whole",
         maxBodyBytes = "whole", readTimeoutSeconds = "whole", ["tls?"] = { fields = {

@@ -295,6 +295,7 @@ SPEC = {
     "volumes?": [{"kind": ("volume", "bind", "tmpfs"), "source": str, "target": str, "readOnly": bool,
                   "sizeBytes?": int}],
     "logs?": {"maxSizeBytes?": int, "maxFiles?": int},
+    "network?": {"isolated": bool},
     "routing": {"hosts": [str], "pathPrefix": str, "method": ("least_conn", "ip_hash", "random"), "listenPort?": int,
                 "maxBodyBytes": int, "readTimeoutSeconds": int,
                 "tls?": {"certificateSecret": str, "keySecret": str, "redirect": bool}, "allow?": [str], "deny?": [str],

@@ -112,9 +112,12 @@ extension Agent {
 
     private func removeContainer(_ container: String, of instance: InstanceID) -> Job {
         let engine = engine
+        let spec = instances[instance]?.assignment.spec
+        let isolated = spec?.isIsolated == true ? spec?.name : nil
         return { [weak self] in
             do {
                 try await engine.remove(container)
+                if let isolated { await engine.removeUnusedNetworks(of: isolated) }
                 self?.submit(.lifecycle(instance, .containerRemoved))
             } catch {
                 self?.submit(.lifecycle(instance, .removeFailed("\(error)")))

@@ -88,6 +88,7 @@ extension Node {
 
     /// This node's samples of the last second: kept, fed to the windows, and sent to every controller.
     func deliver(_ samples: [Sample]) async {
+        await reach.measured(samples)
         if let newest = samples.map(\.second).max() { controller?.leadership.submit(.freshness(newest)) }
         await keep(samples)
         for peer in transport.connectedPeers where peer.role == .controller {

@@ -4,6 +4,7 @@ import HealthProbes
 import Leadership
 import Logging
 import MetricsCache
+import NIOCore
 import NIOPosix
 import NodeConfiguration
 import OrchestryModel
@@ -127,6 +128,28 @@ extension Node {
             }
         return NginxController(
             settings: settings, logger: logger, onEvent: { reference.node?.proxyChanged($0) })
+    }
+
+    static func makeReachWatch(
+        _ configuration: NodeConfiguration, clock: NodeClock, pool: TaskPool, group: any EventLoopGroup,
+        _ reference: NodeReference, logger: Logger
+    ) -> ReachWatch {
+        let cutter = ConnectionCutter(folder: configuration.dataDirectory, logger: logger)
+        let id = configuration.node.id
+        return ReachWatch(
+            clock: clock, pool: pool,
+            attempt: { await ConnectionAttempt.isAnswered(byHostOf: $0, within: $1, on: group) },
+            cut: { await cutter.cut($0) }, onChange: { reference.node?.applier.localChange() },
+            tell: { host, instances, isLost in
+                let names: JSONValue = .array(instances.map { .string($0.rawValue) })
+                let list = instances.map(\.rawValue).joined(separator: ", ")
+                reference.node?.record(
+                    isLost ? .hostUnreachable : .hostReachable, nil,
+                    isLost
+                        ? "\(host) does not answer \(id) any more: its proxy leaves out \(list) until it does"
+                        : "\(host) answers \(id) again: its proxy takes \(list) back in",
+                    ["host": .string(host), "instances": names])
+            })
     }
 
     /// What a leader's term gets of this node.

@@ -39,6 +39,7 @@ package final class Node: Service {
     let proxy: NginxController?
     let agent: Agent
     let applier: RoutingApplier
+    let reach: ReachWatch
     let announcer: FacadeAnnouncer
     let sampler: Sampler
     let heldWatch: HeldWatch
@@ -111,11 +112,17 @@ package final class Node: Service {
         sampler = Sampler(
             node: id, agent: agent, proxy: proxy, usage: UsageReader(engine: engine), clock: clock,
             logger: logger, deliver: { await reference.node?.deliver($0) })
+        reach = Self.makeReachWatch(
+            configuration, clock: clock, pool: pool, group: workGroup, reference, logger: logger)
         heldWatch = HeldWatch(proxy: proxy, logger: logger, deliver: { reference.node?.deliver($0) })
         applier = RoutingApplier(
             node: id, proxy: proxy, agent: agent, secretKeys: configuration.secretKeys, logger: logger,
+            unreachable: { [reach] in await reach.unreachable(of: $0, besides: $1) },
             acknowledge: { reference.node?.acknowledge($0) },
-            onApplied: { [sampler] table in await sampler.route(table.routes.map(\.app)) },
+            onApplied: { [sampler, reach] table in
+                await sampler.route(table.routes.map(\.app))
+                await reach.route(table)
+            },
             onEvent: { reference.node?.record($0, $1, $2, $3) })
         announcer = FacadeAnnouncer(proxy: proxy, list: { reference.node?.facadeList() })
         flusher = OutboxFlusher(
