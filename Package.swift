@@ -71,7 +71,8 @@ let package = Package(
             name: "OrchestryCore",
             targets: [
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "ScalingSimulation", "Scheduling",
-                "MetricsCache", "PeerTransport", "SimulationKit",
+                "MetricsCache", "PeerTransport", "SimulationKit", "ProxyConfig", "DockerEngine",
+                "PostgresStore",
             ]),
     ],
     dependencies: [

@@ -6,7 +6,7 @@ import PostgresStore
 extension Node {
     /// From PostgreSQL; where that does not answer, or this node has none, from the leader. nil: from neither.
     func tokensInForce() async -> [APIToken]? {
-        if store.isAvailable {
+        if let store = controller?.store, store.isAvailable {
             do {
                 return try await store.tokens()
             } catch {
@@ -27,7 +27,7 @@ extension Node {
     }
 
     func noteTokenUse(_ uses: [String: WallTime]) async -> Bool {
-        guard store.isAvailable else { return false }
+        guard let store = controller?.store, store.isAvailable else { return false }
         do {
             try await store.noteTokenUse(uses)
             return true
