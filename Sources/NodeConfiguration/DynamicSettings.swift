@@ -52,4 +52,7 @@ extension NodeConfiguration {
 
     /// A setting's text in this node's own configuration.
     package func text(of name: String) -> String { layers.entries[name]?.text ?? "" }
+
+    /// Where that text comes from: `ConfigurationEntry.source`.
+    package func source(of name: String) -> String { layers.entries[name]?.source ?? "default" }
 }

@@ -30,7 +30,7 @@ extension EventKind {
         switch self {
         case .revisionRefused, .certificateRefused: .validation
         case .samplesDropped, .appHeld, .retentionFailed: .resource
-        case .nodeLost, .leaderLost, .engineLost, .storeLost, .certificateExpiring: .infrastructure
+        case .nodeLost, .hostUnreachable, .leaderLost, .engineLost, .storeLost, .certificateExpiring: .infrastructure
         case .instanceUnhealthy, .instanceExited, .instanceFailed, .rolloutFailed, .canaryFailed: .application
         case .proxyRejected, .proxyLost, .proxyDegraded: .network
         default: nil

@@ -37,6 +37,8 @@ public enum Operation: Hashable, Sendable, Codable {
     case restore(checksum: String, merge: Bool)
     /// An object of runtime settings by name; null: back to the node's own configuration.
     case changeSettings(JSONValue)
+    case createToken(TokenRequest)
+    case revokeToken(TokenName)
 
     // Reads: answered by the leader from memory, or from PostgreSQL while there is no leader.
     case listApps
@@ -60,17 +62,24 @@ public enum Operation: Hashable, Sendable, Codable {
     /// All control state as one document.
     case backup
     case listSettings
+    case listTokens
+    /// Between nodes only: all tokens with their hashes, for a node that can't read them from PostgreSQL.
+    case tokensInForce
+    /// Newest first; with `after`, oldest first from the entry after that number on. `limit` 1…1,000. `isRaw`: with the
+    /// very text that the hashes are made of.
+    case audit(app: AppName?, after: Int64?, limit: Int, isRaw: Bool)
 
     public var isWrite: Bool {
         switch self {
         case .register, .start, .stop, .delete, .scale, .autoscale, .setPolicy, .simulateMetrics, .stepDown, .retry,
             .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode,
-            .drainNode, .rebalance, .restore, .changeSettings:
+            .drainNode, .rebalance, .restore, .changeSettings, .createToken, .revokeToken:
             true
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
-            .showSecret, .rolloutStatus, .revisions, .listNodes, .backup, .listSettings:
+            .showSecret, .rolloutStatus, .revisions, .listNodes, .backup, .listSettings, .listTokens, .tokensInForce,
+            .audit:
             false
         }
     }
@@ -129,10 +138,16 @@ public struct ControlRequest: Hashable, Sendable, Codable {
     public var idempotencyKey: String
     /// Who asked, for the audit trail.
     public var actor: String
-    public init(operation: Operation, idempotencyKey: String, actor: String) {
+    /// The same in full; nil: from a node that does not say (an earlier release), or from a node itself.
+    public var caller: Caller?
+    public init(operation: Operation, idempotencyKey: String, actor: String, caller: Caller? = nil) {
         self.operation = operation
         self.idempotencyKey = idempotencyKey
         self.actor = actor
+        self.caller = caller
+    }
+    public init(operation: Operation, idempotencyKey: String, caller: Caller) {
+        self.init(operation: operation, idempotencyKey: idempotencyKey, actor: caller.actor, caller: caller)
     }
 }
 

@@ -15,7 +15,7 @@ extension StateStore {
         ("applications", "deleted_at IS NULL"),
         ("revisions", "app_name IN (SELECT name FROM applications WHERE deleted_at IS NULL)"),
         ("rollouts", "app_name IN (SELECT name FROM applications WHERE deleted_at IS NULL)"), ("secrets", "TRUE"),
-        ("settings", "TRUE"), ("api_tokens", "TRUE"), ("cluster_nodes", "cordoned"),
+        ("settings", "TRUE"), ("api_tokens", "revoked_at IS NULL"), ("cluster_nodes", "cordoned"),
     ]
 
     /// Reads all control state as it is at one moment.

@@ -18,9 +18,17 @@ final class NginxShared: Sendable {
     }
 
     private let state = Mutex(State())
+    /// Yields when requests have begun to wait for an app's first instance; one for many.
+    let wakes: AsyncStream<Void>
+    private let wake: AsyncStream<Void>.Continuation
     private let onEvent: @Sendable (ProxyEvent) -> Void
 
-    init(onEvent: @escaping @Sendable (ProxyEvent) -> Void) { self.onEvent = onEvent }
+    init(onEvent: @escaping @Sendable (ProxyEvent) -> Void) {
+        self.onEvent = onEvent
+        (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    }
+
+    func requestsWait() { wake.yield() }
 
     /// Makes this the table to be applied next, unless a newer one already waits.
     /// - Returns: the ticket to ask the engine for.

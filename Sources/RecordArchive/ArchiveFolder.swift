@@ -20,6 +20,8 @@ package struct ArchiveFolder: Sendable {
         try Self.writeDurably(Array(text.utf8), to: target + ".partial")
         try Self.move(target + ".partial", to: target)
         try Self.synchronize(folder)
+        // The table's folder may be new, too.
+        try Self.synchronize(path)
     }
 
     /// Removes what was archived of a partition that could not be dropped.

@@ -1,3 +1,4 @@
+import AccessControl
 import OrchestryModel
 
 /// What the facade asks of the node behind it. Implementations do not throw: what goes wrong is a response too.
@@ -11,6 +12,8 @@ package protocol ControlPlane: Sendable {
     /// - Returns: its checksum, which names it.
     /// - Throws: `Problem`, `ValidationError`.
     func stage(_ backup: JSONValue) async throws -> String
+    /// A write that was asked for was refused, here or by the leader.
+    func noteRefusal(_ record: AuditRecord)
     /// What this node knows of the cluster; never waits for another node.
     func clusterView() async -> ClusterView
     /// This node's metrics in Prometheus' text format, version 0.0.4.

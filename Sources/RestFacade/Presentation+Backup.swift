@@ -4,7 +4,7 @@ extension Presentation {
     /// `POST /restore`. Kept is what was there already.
     package static func restored(
         apps: [AppName], secrets: [SecretName], settings: [String], tokens: [String], cordoned: [NodeID],
-        keptApps: [AppName], keptSecrets: [SecretName], keptSettings: [String]
+        keptApps: [AppName], keptSecrets: [SecretName], keptSettings: [String], keptTokens: [String]
     ) -> JSONValue {
         func list(_ names: [String]) -> JSONValue { .array(names.map { .string($0) }) }
         return [
@@ -15,7 +15,7 @@ extension Presentation {
             ],
             "kept": [
                 "apps": list(keptApps.map(\.rawValue)), "secrets": list(keptSecrets.map(\.rawValue)),
-                "settings": list(keptSettings),
+                "settings": list(keptSettings), "tokens": list(keptTokens),
             ],
         ]
     }
@@ -28,17 +28,21 @@ extension Presentation {
         package var value: String?
         /// What the answering node's own configuration says.
         package var configured: String
+        /// Where the answering node has that from: `default`, `file <path>`, `environment <NAME>`…
+        package var configuredFrom: String
         package var updatedAt: WallTime?
         package var updatedBy: String?
         package var summary: String
         package init(
-            name: String, kind: String, value: String?, configured: String, updatedAt: WallTime?, updatedBy: String?,
+            name: String, kind: String, value: String?, configured: String, configuredFrom: String,
+            updatedAt: WallTime?, updatedBy: String?,
             summary: String
         ) {
             self.name = name
             self.kind = kind
             self.value = value
             self.configured = configured
+            self.configuredFrom = configuredFrom
             self.updatedAt = updatedAt
             self.updatedBy = updatedBy
             self.summary = summary
@@ -52,7 +56,9 @@ extension Presentation {
                 settings.map {
                     [
                         "name": .string($0.name), "kind": .string($0.kind), "value": JSONValue($0.value),
-                        "configured": .string($0.configured), "updated_at": $0.updatedAt.map(seconds) ?? .null,
+                        "configured": .string($0.configured), "configured_from": .string($0.configuredFrom),
+                        "source": .string($0.value == nil ? $0.configuredFrom : "run time"),
+                        "updated_at": $0.updatedAt.map(seconds) ?? .null,
                         "updated_by": JSONValue($0.updatedBy), "summary": .string($0.summary),
                     ]
                 })

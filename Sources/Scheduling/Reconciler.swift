@@ -92,10 +92,10 @@ public struct Reconciler: Sendable {
     var wall = WallTime(milliseconds: 0)
     var outputs: [Output] = []
 
-    /// - Parameter seed: decides the instance ids to come; different for each epoch.
     /// How long a silent node's instances wait to be placed elsewhere, from now on.
     public mutating func set(deadAfter: Duration) { settings.deadAfter = deadAfter }
 
+    /// - Parameter seed: decides the instance ids to come; different for each epoch.
     public init(epoch: Epoch, settings: ReconcilerSettings = ReconcilerSettings(), now: Instant, seed: UInt64) {
         self.epoch = epoch
         self.settings = settings

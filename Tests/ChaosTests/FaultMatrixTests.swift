@@ -157,7 +157,7 @@ struct FaultMatrixTests {
         }
     }
 
-    /// A smaller `orchestry-bench ingest`, with the whole way: outbox, follower, leader, PostgreSQL.
+    /// The whole way: outbox, follower, leader, PostgreSQL.
     @Test func `full outboxes reach PostgreSQL once, whoever is killed on the way`() async throws {
         let count = 6_000
         try await withChaosCluster(

@@ -221,10 +221,18 @@ struct BackupTests {
                 }
             }
             let listed = try await cluster.get("/settings", from: cluster.members[2]).json["settings"]?.arrayValue ?? []
-            #expect(listed.first { $0["name"] == "log.level" }?["value"] == .null)
+            let level = listed.first { $0["name"] == "log.level" }
+            #expect(level?["value"] == .null && level?["source"]?.stringValue?.hasPrefix("file ") == true, "\(listed)")
             let events = try await cluster.get("/events?limit=100", from: member).json["events"]?.arrayValue ?? []
             let changes = events.filter { $0["event_type"] == "setting_changed" }
             #expect(changes.count == 2, "\(changes)")
+            // Newest first.
+            let audit = try await cluster.get("/audit?limit=100", from: member).json["entries"]?.arrayValue ?? []
+            let records = audit.compactMap { $0["record"] }.filter {
+                $0["operation"] == "changeSettings" && $0["outcome"] == "accepted"
+            }
+            #expect(records.first?["changes"] == [["field": "log.level", "old": "error"]], "\(audit)")
+            #expect(records.last?["changes"] == [["field": "log.level", "new": "error"]])
         }
     }
 

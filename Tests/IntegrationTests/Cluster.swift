@@ -43,6 +43,8 @@ final class Cluster: Sendable {
         var clusterSettings: [String] = []
         var apiSettings: [String] = []
         var engineSettings: [String] = []
+        /// Requests need credentials; this token is an admin's on every node, and goes with the cluster's own requests.
+        var bootstrapToken: String?
         /// Each node's certificate files in a folder of its own, as on other machines; else all read the operator's.
         var hasOwnCertificateFiles = false
         /// The cluster's id, and a file with its keys for secrets, where another cluster had them before.
@@ -113,6 +115,7 @@ final class Cluster: Sendable {
         } else {
             _ = try SecretKeyFile.addKey(to: folderPath + "/secrets.key")
         }
+        if let token = options.bootstrapToken { try PrivateFile.create(folderPath + "/bootstrap", token + "\n") }
         database = try postgres.makeDatabase()
         for member in members {
             let name = member.id.rawValue
@@ -151,6 +154,9 @@ final class Cluster: Sendable {
         let edge =
             options.hasEdge
             ? ", https_port: \(member.httpsPort), api_port: \(member.facadePort), api_host: orchestry.local" : ""
+        let auth =
+            options.bootstrapToken == nil
+            ? "" : "auth: {mode: required, bootstrap_token_file: \(folder.path)/bootstrap}"
         return """
             node: {id: \(member.id), role: \(member.isWorker ? "worker" : "controller"), data_dir: \(member.folder)/data}
             cluster:
@@ -169,6 +175,7 @@ final class Cluster: Sendable {
             secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
             \(options.more.joined(separator: "\n"))
+            \(auth)
             """
     }
 
@@ -194,6 +201,12 @@ final class Cluster: Sendable {
     func hangUp(_ node: NodeID) async throws {
         guard let process = await processes.identifier(of: node) else { throw TestFailure("\(node) does not run") }
         Glibc.kill(process, SIGHUP)
+    }
+
+    /// Stops its process where it is; `kill` ends it all the same.
+    func freeze(_ node: NodeID) async throws {
+        guard let process = await processes.identifier(of: node) else { throw TestFailure("\(node) does not run") }
+        Glibc.kill(process, SIGSTOP)
     }
 
     func start(_ member: Member) async throws { try await processes.start(member, daemon: Self.daemon) }
@@ -269,8 +282,12 @@ final class Cluster: Sendable {
     }
 
     /// A request to an app through a node's nginx.
-    func app(_ host: String, _ path: String = "/", via member: Member) async throws -> Answer {
-        try await send(.GET, "http://127.0.0.1:\(member.proxyPort)\(path)", headers: [("Host", host)])
+    func app(
+        _ host: String, _ path: String = "/", via member: Member, within limit: TimeAmount = .seconds(15)
+    ) async throws -> Answer {
+        var request = HTTPClientRequest(url: "http://127.0.0.1:\(member.proxyPort)\(path)")
+        request.headers.add(name: "Host", value: host)
+        return try await execute(request, within: limit)
     }
 
     /// One that nginx does not send twice.
@@ -283,15 +300,22 @@ final class Cluster: Sendable {
         request.method = .POST
         request.headers.add(name: "Content-Type", value: "application/json")
         request.body = .bytes(body)
+        authenticate(&request)
         return try await execute(request)
     }
 
-    private func send(
+    private func authenticate(_ request: inout HTTPClientRequest) {
+        guard let token = options.bootstrapToken, !request.headers.contains(name: "Authorization") else { return }
+        request.headers.add(name: "Authorization", value: "Bearer \(token)")
+    }
+
+    func send(
         _ method: HTTPMethod, _ url: String, body: JSONValue? = nil, headers: [(String, String)] = []
     ) async throws -> Answer {
         var request = HTTPClientRequest(url: url)
         request.method = method
         for (name, value) in headers { request.headers.add(name: name, value: value) }
+        authenticate(&request)
         if let body {
             request.headers.add(name: "Content-Type", value: "application/json")
             request.body = .bytes(try JSONEncoder().encode(body))
@@ -299,8 +323,8 @@ final class Cluster: Sendable {
         return try await execute(request)
     }
 
-    private func execute(_ request: HTTPClientRequest) async throws -> Answer {
-        let response = try await http.execute(request, timeout: .seconds(15))
+    private func execute(_ request: HTTPClientRequest, within limit: TimeAmount = .seconds(15)) async throws -> Answer {
+        let response = try await http.execute(request, timeout: limit)
         let bytes = try await response.body.collect(upTo: 16 << 20)
         let text = String(buffer: bytes)
         // Not every body is JSON: apps answer what they like.

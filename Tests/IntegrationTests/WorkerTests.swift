@@ -212,3 +212,14 @@ struct WorkerTests {
         }
     }
 }
+
+extension Cluster {
+    /// Every node has told the leader what it runs, so that new instances are spread over all.
+    func waitForNodes() async throws {
+        try await eventuallyTrue("all nodes are ready", within: .seconds(40)) {
+            // Before somebody leads there is no answer.
+            guard let answer = try? await get("/nodes", from: members[0]) else { return false }
+            return answer.json["nodes"]?.arrayValue?.count { $0["state"] == "ready" } == members.count
+        }
+    }
+}

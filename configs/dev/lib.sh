@@ -35,8 +35,8 @@ install_missing() {
 }
 
 install_build_packages() {
-    install_missing /usr/include/postgresql/libpq-fe.h=libpq-dev /usr/include/sqlite3.h=libsqlite3-dev /usr/include/zlib.h=zlib1g-dev \
-        pkg-config=pkg-config
+    install_missing /usr/include/postgresql/libpq-fe.h=libpq-dev /usr/include/sqlite3.h=libsqlite3-dev \
+        /usr/include/zlib.h=zlib1g-dev pkg-config=pkg-config
     command -v swift >/dev/null || die "the Swift toolchain (6.2 or later) is not on PATH: see https://www.swift.org/install/linux/"
 }
 

@@ -34,6 +34,7 @@ extension LeaderTerm {
                     + "Restore it with the release that made it, or a later one.")
         }
         if !merge { try refuseUnlessEmpty() }
+        try refuseTokens(of: backup, request)
         try refuseUnopened(backup)
         let apps = try restorableApps(of: backup)
         let liveSecrets = Set(secrets.keys)
@@ -48,6 +49,7 @@ extension LeaderTerm {
         }
         rows["secrets"]?.removeAll { !secretsTaken.contains(SecretName(unchecked: name($0, "name"))) }
         rows["settings"]?.removeAll { settingsThere.contains(name($0, "key")) }
+        rows["api_tokens"] = try await newTokens(of: backup)
         let cordoned = (backup.tables["cluster_nodes"] ?? []).map { NodeID(unchecked: name($0, "id")) }
             .filter { nodeInfos[$0] != nil }
         let state = RestoredState(
@@ -61,7 +63,9 @@ extension LeaderTerm {
             keptApps: names("applications", "name", in: backup.tables).map { AppName(unchecked: $0) }
                 .filter { !apps.contains($0) },
             keptSecrets: secretNames.intersection(liveSecrets).sorted(),
-            keptSettings: names("settings", "key", in: backup.tables).filter(settingsThere.contains))
+            keptSettings: names("settings", "key", in: backup.tables).filter(settingsThere.contains),
+            keptTokens: Set(names("api_tokens", "name", in: backup.tables))
+                .subtracting(names("api_tokens", "name", in: rows)).sorted())
         var plan = Plan(
             response: ControlResponse(body: answer),
             changes: [
@@ -73,6 +77,28 @@ extension LeaderTerm {
             ])
         plan.readsAgain = true
         return plan
+    }
+
+    /// Nobody gives more than they have: the backup's tokens may be an admin's.
+    private func refuseTokens(of backup: ControlBackup, _ request: ControlRequest) throws {
+        guard backup.tables["api_tokens"]?.isEmpty == false, let grant = request.caller?.grant else { return }
+        guard let verb = Verb.allCases.sorted().first(where: { !grant.allows($0) }) else { return }
+        throw Problem.forbidden(
+            "The backup holds tokens, which may allow everything, and \(request.actor) has not the verb "
+                + "'\(verb.rawValue)': an admin must restore it. Nothing was changed.")
+    }
+
+    /// The backup's tokens whose names are free here, and that were never revoked here.
+    private func newTokens(of backup: ControlBackup) async throws -> [JSONValue] {
+        let taken = Set(tokens.keys.map(\.rawValue))
+        var found: [JSONValue] = []
+        for row in backup.tables["api_tokens"] ?? [] {
+            guard let name = row["name"]?.stringValue, let hash = row["token_hash"]?.stringValue, !taken.contains(name),
+                try await !surroundings.store.knowsToken(hash)
+            else { continue }
+            found.append(row)
+        }
+        return found
     }
 
     private func refuseUnlessEmpty() throws {

@@ -1,5 +1,4 @@
-import Autoscaling
-import DockerEngine
+import AccessControl
 import Logging
 import OrchestryModel
 import PostgresStore
@@ -13,7 +12,8 @@ extension LeaderTerm {
     func perform(_ request: ControlRequest) async -> ControlResponse? {
         await untilLoaded()
         guard isLoaded, surroundings.isActive(epoch) else { return nil }
-        guard request.operation.isWrite else { return await read(request.operation) }
+        if let problem = refusal(of: request) { return ControlResponse(problem) }
+        guard request.operation.isWrite else { return await read(request) }
         return await writeLock.withLock { await self.write(request) }
     }
 
@@ -26,6 +26,8 @@ extension LeaderTerm {
         var others: [Application] = []
         /// nil: removed.
         var secrets: [SecretName: SecretSummary?] = [:]
+        /// nil: revoked.
+        var tokens: [TokenName: APIToken?] = [:]
         var deleted: AppName?
         var retried: AppName?
         var scaled: (from: Int, to: Int)?
@@ -33,6 +35,8 @@ extension LeaderTerm {
         var rollout: RolloutRecord?
         /// What else the reconciler is told.
         var inputs: [Reconciler.Input] = []
+        /// For the audit trail, beside those of the application.
+        var differences: [DocumentDifference.Change] = []
         /// It changed more than the plan says: PostgreSQL has it all.
         var readsAgain = false
     }
@@ -41,11 +45,16 @@ extension LeaderTerm {
         do {
             switch request.operation {
             case .stepDown:
+                noteCarriedOut(.stepDownRequested, "\(surroundings.me.id) was asked to give up its lease", request)
                 surroundings.stepDown()
                 return ControlResponse(body: Presentation.steppedDown(surroundings.me.id, epoch: epoch))
-            case .simulateMetrics(let name, let metrics): return try await simulate(metrics, app: name)
+            case .simulateMetrics(let name, let metrics):
+                let answer = try await simulate(metrics, app: name)
+                noteCarriedOut(.metricsSimulated, "Metrics of \(name) were made up", request)
+                return answer
             default:
                 try await settle()
+                if let problem = refusal(of: request) { throw problem }
                 return try await commit(try await planOnce(request), request: request)
             }
         } catch let earlier as EarlierAnswer {
@@ -102,13 +111,20 @@ extension LeaderTerm {
         } catch {
             throw Problem.secretsUnusable(error)
         }
-        guard isSame else {
+        guard isSame, Self.isSameCaller(stored.actor, request.actor) else {
             throw Problem(
                 status: 422, code: "idempotency-key-reused", title: "The idempotency key belongs to another request",
                 detail: "The key '\(request.idempotencyKey)' was used for another request within the last day, and "
                     + "nothing was changed now. Use a new key for a new request.")
         }
         return stored.response
+    }
+
+    /// A key belongs to who used it first. Nobody is told apart where nobody says who they are: a client that tries
+    /// several nodes may come from several addresses.
+    private static func isSameCaller(_ earlier: String, _ actor: String) -> Bool {
+        let isAnonymous = { (name: String) in name.hasPrefix("anonymous") }
+        return earlier == actor || isAnonymous(earlier) && isAnonymous(actor)
     }
 
     // MARK: Planning
@@ -151,6 +167,8 @@ extension LeaderTerm {
         case .setPolicy(let name, let policy): return try planPolicy(try existing(name), policy, request)
         case .retry(let name): return planRetry(try existing(name), request)
         case .setSecret(let sealed): return try await planSecret(sealed, request)
+        case .createToken(let wanted): return try await planToken(wanted, request)
+        case .revokeToken(let name): return try planRevocation(of: name, request)
         case .removeSecret(let name, let force): return try planRemoval(of: name, force: force, request)
         case .rollback(let name, let revision): return try await planRollback(try existing(name), to: revision, request)
         case .pauseRollout(let name): return try planPause(try existing(name), true, request)
@@ -168,203 +186,6 @@ extension LeaderTerm {
         case .changeSettings(let changes): return try await planSettings(changes, request)
         default: preconditionFailure("planned a read: \(request.operation)")  // `perform` sends reads elsewhere.
         }
-    }
-
-    private func planRegister(_ document: JSONValue, _ request: ControlRequest) async throws -> Plan {
-        let (spec, flat) = try AppSpec.parse(document)
-        let wall = surroundings.clock.wall()
-        try refuseTakenHosts(of: spec)
-        try refuseForbiddenMounts(of: spec)
-        try refuseUnknownZones(of: spec.scaling, at: "scaling")
-        var application: Application
-        var isNewRevision = true
-        if let current = applications[spec.name] {
-            application = current
-            isNewRevision = AppSpec.needsNewRevision(from: current.spec, to: spec)
-            if isNewRevision {
-                application.revision += 1
-                application.equalRevisions = []
-            }
-            application.spec = spec
-            application.secrets = currentSecrets(of: spec, keeping: isNewRevision ? [] : current.secrets)
-            application.document = flat
-            application.updatedAt = wall
-        } else {
-            let earlier = try await surroundings.store.lastRevision(of: spec.name)
-            application = Application(
-                spec: spec, document: flat, revision: earlier + 1, status: .stopped, replicas: 0, createdAt: wall,
-                updatedAt: wall, secrets: currentSecrets(of: spec, keeping: []))
-        }
-        let known = applications[spec.name] != nil
-        var changes: [StateChange] = [
-            .saveApplication(application),
-            event(
-                known ? .appUpdated : .appRegistered, spec.name,
-                "App \(spec.name) was \(known ? "updated" : "registered") (revision \(application.revision), image \(spec.image))",
-                request),
-        ]
-        let rollout = isNewRevision ? applications[spec.name].flatMap { deployment(of: application, over: $0) } : nil
-        if let rollout { changes.insert(.saveRollout(rollout), at: 1) }
-        if isNewRevision {
-            changes.insert(
-                .saveRevision(
-                    spec.name, revision: application.revision, document: flat, spec: spec,
-                    secrets: application.secrets, at: wall), at: 1)
-        }
-        return Plan(
-            response: ControlResponse(body: Presentation.registered(spec.name, revision: application.revision)),
-            changes: changes, application: application, rollout: rollout)
-    }
-
-    /// By this node's configuration, so that a user hears of it at once. The agent that makes the container has the last
-    /// word, by its own.
-    private func refuseForbiddenMounts(of spec: AppSpec) throws {
-        let violations = spec.volumes.enumerated().compactMap { index, volume -> Violation? in
-            guard volume.kind == .bind, let objection = surroundings.hostPolicy.objection(toBind: volume.source) else {
-                return nil
-            }
-            return Violation("spec.volumes[\(index)].source", "must be allowed: \(objection)")
-        }
-        if !violations.isEmpty { throw ValidationError(violations) }
-    }
-
-    /// Two apps can't answer for the same host and path: the second would break or shadow the first.
-    func refuseTakenHosts(of spec: AppSpec) throws {
-        guard spec.kind == .http else { return }
-        for other in applications.values where other.name != spec.name && other.spec.kind == .http {
-            let shared = Set(other.spec.routing.hosts).intersection(spec.routing.hosts)
-            if let host = shared.sorted().first, other.spec.routing.pathPrefix == spec.routing.pathPrefix {
-                throw ValidationError([
-                    Violation(
-                        "spec.routing.hosts",
-                        "'\(host)' with path \(spec.routing.pathPrefix) already belongs to app \(other.name)")
-                ])
-            }
-            if let port = spec.routing.listenPort, other.spec.routing.listenPort == port {
-                throw ValidationError([
-                    Violation("spec.routing.listenPort", "\(port) already belongs to app \(other.name)")
-                ])
-            }
-        }
-    }
-
-    private func planStart(_ current: Application, _ request: ControlRequest) -> Plan {
-        var application = current
-        // What is on its way out is not taken back: an instance that drains, stops.
-        let running = reconciler.instances(of: current.name).count { $0.state != .stopped && $0.state != .draining }
-        if current.status == .running && current.replicas > 0 {
-            return Plan(
-                response: ControlResponse(
-                    body: Presentation.started(current.name, replicas: current.replicas, adopted: 0, started: 0)))
-        }
-        application.status = .running
-        application.replicas = current.spec.scaling.minReplicas
-        application.updatedAt = surroundings.clock.wall()
-        let adopted = min(running, application.replicas)
-        return Plan(
-            response: ControlResponse(
-                body: Presentation.started(
-                    current.name, replicas: application.replicas, adopted: adopted,
-                    started: application.replicas - adopted)),
-            changes: [
-                .saveApplication(application),
-                event(
-                    .appStarted, current.name, "App \(current.name) was started with \(application.replicas) replicas",
-                    request),
-            ], application: application, scaled: (0, application.replicas))
-    }
-
-    private func planStop(_ current: Application, _ request: ControlRequest) throws -> Plan {
-        guard current.status == .running else {
-            throw Problem(
-                status: 400, code: "app-not-running", title: "The app is not running",
-                detail: "App \(current.name) is not running, so there is nothing to stop.")
-        }
-        var application = current
-        application.status = .stopped
-        application.replicas = 0
-        application.control?.fixed = nil
-        application.updatedAt = surroundings.clock.wall()
-        let running = reconciler.instances(of: current.name).filter { $0.state != .stopped }.count
-        return Plan(
-            response: ControlResponse(body: Presentation.stopped(current.name, containersStopped: running)),
-            changes: [
-                .saveApplication(application),
-                event(.appStopped, current.name, "App \(current.name) was stopped", request),
-            ], application: application, scaled: (current.replicas, 0))
-    }
-
-    private func planScale(_ current: Application, to replicas: Int, _ request: ControlRequest) -> Plan {
-        let second = surroundings.clock.wall().wholeSecond
-        if current.replicas == replicas, current.control?.active(at: second).fixed == nil {
-            return Plan(response: ControlResponse(body: Presentation.scaleNoChange(current.name, replicas: replicas)))
-        }
-        let wall = surroundings.clock.wall()
-        var application = current
-        application.replicas = replicas
-        application.control?.fixed = nil
-        application.status = replicas > 0 ? .running : .stopped
-        application.updatedAt = wall
-        application.lastScaledAt = wall
-        let decision = ScalingDecision(
-            node: surroundings.me.id, epoch: epoch, time: wall, app: current.name, fromReplicas: current.replicas,
-            toReplicas: replicas, reason: "Manual scaling by \(request.actor)", triggeredBy: "manual")
-        return Plan(
-            response: ControlResponse(body: Presentation.scaled(current.name, replicas: replicas)),
-            changes: [
-                .saveApplication(application),
-                event(
-                    .scaleRequested, current.name,
-                    "App \(current.name) was scaled by hand: \(current.replicas) → \(replicas)",
-                    request),
-                .recordDecision(decision),
-            ], application: application, scaled: (current.replicas, replicas))
-    }
-
-    private func planRetry(_ current: Application, _ request: ControlRequest) -> Plan {
-        let waiting = reconciler.instances(of: current.name).filter {
-            switch $0.state {
-            case .pending, .pulling, .starting, .unhealthy, .crashLooping: true
-            case .ready, .draining, .stopped: false
-            }
-        }
-        guard !waiting.isEmpty || current.imageReview?.verdict == .refused else {
-            return Plan(response: ControlResponse(body: Presentation.retried(current.name, instances: [])))
-        }
-        return Plan(
-            response: ControlResponse(
-                body: Presentation.retried(current.name, instances: waiting.map(\.instance))),
-            changes: [
-                event(.appRetried, current.name, "\(waiting.count) instances of \(current.name) try again now", request)
-            ],
-            retried: current.name)
-    }
-
-    /// Also what was refused: another look may find otherwise.
-    private func retry(_ name: AppName) {
-        if var application = applications[name], application.imageReview?.verdict == .refused {
-            application.imageReview = nil
-            reconcile(.applicationChanged(application))
-        }
-        reconcile(.retry(name))
-    }
-
-    private func planPolicy(_ current: Application, _ policy: JSONValue, _ request: ControlRequest) throws -> Plan {
-        var application = current
-        let merged = try ScalingPolicy.parse(policy, merging: current.document["scaling"] ?? [:])
-        try refuseUnknownZones(of: merged.policy, at: "policy")
-        application.spec.scaling = merged.policy
-        if case .object(var members) = application.document {
-            members["scaling"] = merged.scaling
-            application.document = .object(members)
-        }
-        application.updatedAt = surroundings.clock.wall()
-        return Plan(
-            response: ControlResponse(body: Presentation.policyUpdated(current.name, posted: policy)),
-            changes: [
-                .saveApplication(application),
-                event(.policyUpdated, current.name, "The scaling policy of \(current.name) was changed", request),
-            ], application: application)
     }
 
     // MARK: Committing
@@ -385,7 +206,8 @@ extension LeaderTerm {
             plan.changes + [
                 .completeRequest(
                     key: request.idempotencyKey, response: plan.response, actor: request.actor,
-                    at: surroundings.clock.wall(), fingerprint: fingerprint)
+                    at: surroundings.clock.wall(), fingerprint: fingerprint),
+                auditChange(plan, request),
             ]
         var attempt = 0
         let turn = nextTurn()
@@ -416,6 +238,7 @@ extension LeaderTerm {
         }
         isInDoubt = false
         for (name, summary) in plan.secrets { secrets[name] = summary }
+        for (name, token) in plan.tokens { tokens[name] = token }
         for input in plan.inputs { reconcile(input) }
         if let application = plan.application {
             take(application, replacing: plan.scaled?.from, rollout: plan.rollout)

@@ -88,6 +88,7 @@ extension Node {
 
     /// This node's samples of the last second: kept, fed to the windows, and sent to every controller.
     func deliver(_ samples: [Sample]) async {
+        await reach.measured(samples)
         if let newest = samples.map(\.second).max() { controller?.leadership.submit(.freshness(newest)) }
         await keep(samples)
         for peer in transport.connectedPeers where peer.role == .controller {
@@ -139,6 +140,15 @@ extension Node {
                 logger.warning("Old samples can't be removed", metadata: ["error": "\(error)"])
             }
             do { try await Task.sleep(for: .seconds(60)) } catch { return }
+        }
+    }
+
+    /// Requests that wait in this node's proxy.
+    func deliver(_ held: HeldRequests) {
+        if let term = currentTerm {
+            term.submit(.held(id, held))
+        } else if let leader, leader != id, transport.supports(PeerFeatures.activation, leader) {
+            transport.send(.heldRequests(held), to: leader)
         }
     }
 

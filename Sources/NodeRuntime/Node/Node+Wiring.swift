@@ -4,6 +4,7 @@ import HealthProbes
 import Leadership
 import Logging
 import MetricsCache
+import NIOCore
 import NIOPosix
 import NodeConfiguration
 import OrchestryModel
@@ -88,6 +89,17 @@ extension Node {
             record: { reference.node?.record($0, nil, $1, $2) })
     }
 
+    static func facadeConfiguration(_ configuration: NodeConfiguration) -> RestFacadeConfiguration {
+        var proxies: Set<String> = []
+        if configuration.proxyAPIHost != nil || configuration.proxyAPIPort != nil {
+            // Any node's nginx passes requests on to any facade.
+            proxies = Set(configuration.controllers.values.map(\.host)).union(["127.0.0.1", "::1"])
+        }
+        return RestFacadeConfiguration(
+            host: configuration.apiHost, port: configuration.apiPort, maxBodyBytes: configuration.maxBodyBytes,
+            corsOrigins: configuration.access.corsOrigins, proxies: proxies, version: version)
+    }
+
     static func engineConfiguration(_ configuration: NodeConfiguration) -> EngineConfiguration {
         EngineConfiguration(
             socketPath: configuration.engineSocket, cluster: configuration.cluster, node: configuration.node.id,
@@ -127,6 +139,28 @@ extension Node {
             }
         return NginxController(
             settings: settings, logger: logger, onEvent: { reference.node?.proxyChanged($0) })
+    }
+
+    static func makeReachWatch(
+        _ configuration: NodeConfiguration, clock: NodeClock, pool: TaskPool, group: any EventLoopGroup,
+        _ reference: NodeReference, logger: Logger
+    ) -> ReachWatch {
+        let cutter = ConnectionCutter(folder: configuration.dataDirectory, logger: logger)
+        let id = configuration.node.id
+        return ReachWatch(
+            clock: clock, pool: pool,
+            attempt: { await ConnectionAttempt.isAnswered(byHostOf: $0, within: $1, on: group) },
+            cut: { await cutter.cut($0) }, onChange: { reference.node?.applier.localChange() },
+            tell: { host, instances, isLost in
+                let names: JSONValue = .array(instances.map { .string($0.rawValue) })
+                let list = instances.map(\.rawValue).joined(separator: ", ")
+                reference.node?.record(
+                    isLost ? .hostUnreachable : .hostReachable, nil,
+                    isLost
+                        ? "\(host) does not answer \(id) any more: its proxy leaves out \(list) until it does"
+                        : "\(host) answers \(id) again: its proxy takes \(list) back in",
+                    ["host": .string(host), "instances": names])
+            })
     }
 
     /// What a leader's term gets of this node.
@@ -202,7 +236,8 @@ extension Node {
         }
         if node == id { return }
         for peer in transport.connectedPeers where node == nil || peer.id == node {
-            transport.send(.routingTable(table), to: peer.id)
+            let knows = transport.supports(PeerFeatures.activation, peer.id)
+            transport.send(.routingTable(knows ? table : table.withoutActivations), to: peer.id)
         }
     }
 

@@ -39,12 +39,15 @@ package final class Node: Service {
     let proxy: NginxController?
     let agent: Agent
     let applier: RoutingApplier
+    let reach: ReachWatch
     let announcer: FacadeAnnouncer
     let sampler: Sampler
+    let heldWatch: HeldWatch
     let flusher: OutboxFlusher
     let recorder: EventRecorder
     /// nil without TLS.
     let certificates: CertificateKeeper?
+    let access: AccessKeeper
     let load = PeerLoad()
     let scaling = ScalingState()
     let settings: RuntimeSettings
@@ -80,6 +83,11 @@ package final class Node: Service {
             configuration: Self.transportConfiguration(configuration), group: clusterGroup, logger: logger)
         self.transport = transport
         certificates = Self.makeKeeper(configuration, clock: clock, transport: transport, reference, logger: logger)
+        access = AccessKeeper(
+            settings: configuration.access, node: id, folder: configuration.dataDirectory, clock: clock, logger: logger,
+            fetch: { await reference.node?.tokensInForce() },
+            store: { await reference.node?.noteTokenUse($0) ?? false },
+            record: { reference.node?.record($0, $1, $2, $3) })
         engine = DockerEngine(
             configuration: Self.engineConfiguration(configuration), eventLoopGroup: workGroup, logger: logger)
         prober = HealthProber(eventLoopGroup: workGroup, logger: logger)
@@ -112,10 +120,17 @@ package final class Node: Service {
         sampler = Sampler(
             node: id, agent: agent, proxy: proxy, usage: UsageReader(engine: engine), clock: clock,
             logger: logger, deliver: { await reference.node?.deliver($0) })
+        reach = Self.makeReachWatch(
+            configuration, clock: clock, pool: pool, group: workGroup, reference, logger: logger)
+        heldWatch = HeldWatch(proxy: proxy, logger: logger, deliver: { reference.node?.deliver($0) })
         applier = RoutingApplier(
             node: id, proxy: proxy, agent: agent, secretKeys: configuration.secretKeys, logger: logger,
+            unreachable: { [reach] in await reach.unreachable(of: $0, besides: $1) },
             acknowledge: { reference.node?.acknowledge($0) },
-            onApplied: { [sampler] table in await sampler.route(table.routes.map(\.app)) },
+            onApplied: { [sampler, reach] table in
+                await sampler.route(table.routes.map(\.app))
+                await reach.route(table)
+            },
             onEvent: { reference.node?.record($0, $1, $2, $3) })
         announcer = FacadeAnnouncer(proxy: proxy, list: { reference.node?.facadeList() })
         flusher = OutboxFlusher(
@@ -133,10 +148,9 @@ package final class Node: Service {
     /// nginx running.
     package func run() async throws {
         let api = RestFacade(
-            configuration: RestFacadeConfiguration(
-                host: configuration.apiHost, port: configuration.apiPort, maxBodyBytes: configuration.maxBodyBytes,
-                version: Self.version),
-            controlPlane: NodeControlPlane(node: self), logger: logger
+            configuration: Self.facadeConfiguration(configuration),
+            controlPlane: NodeControlPlane(node: self),
+            identification: access.identification, tls: try await access.lookFirst(), logger: logger
         ).application()
         try await rebuildWindows()
         let proxyRuns = await startProxy()
@@ -158,6 +172,7 @@ package final class Node: Service {
             group.addTask { await self.applier.watch() }
             group.addTask { await self.announcer.run() }
             group.addTask { await self.sampler.run() }
+            group.addTask { await self.heldWatch.run() }
             group.addTask { await self.flusher.run() }
             group.addTask { await self.recorder.run() }
             group.addTask { await self.sendInventories() }
@@ -169,6 +184,7 @@ package final class Node: Service {
             }
             group.addTask { await self.pruneMetrics() }
             group.addTask { await self.certificates?.run() }
+            group.addTask { await self.access.run() }
             group.addTask {
                 do {
                     try await api.run()
@@ -184,6 +200,8 @@ package final class Node: Service {
             self.agent.stop()
             self.applier.stop()
             self.announcer.stop()
+            self.heldWatch.stop()
+            self.access.stop()
             self.flusher.stop()
         }
         await close()
@@ -214,6 +232,7 @@ package final class Node: Service {
 
     /// SIGHUP.
     package func rereadCertificates() {
+        access.hangUp()
         guard let certificates else {
             return logger.notice("SIGHUP: nothing to read again, this cluster has no certificates")
         }
@@ -232,6 +251,7 @@ package final class Node: Service {
     /// L7: give up leadership while the cluster can still see it, so that the next leader starts at once.
     private func handOver() async {
         logger.info("Stopping: containers and nginx keep running; leadership, if held, is handed over")
+        access.sayRefusals(all: true)
         let leadership = controller?.leadership
         leadership?.submit(.leave)
         let begun = ContinuousClock.now
@@ -280,6 +300,7 @@ package final class Node: Service {
             pool.add {
                 for wait in [Duration.zero, .milliseconds(200), .seconds(1)] {
                     try? await Task.sleep(for: wait)  // Cancelled: the node stops.
+                    self.heldWatch.lookAgain()
                     await self.sendInventory()
                 }
             }

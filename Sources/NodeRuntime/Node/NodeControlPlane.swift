@@ -1,3 +1,4 @@
+import AccessControl
 import Logging
 import NodeConfiguration
 import OrchestryModel
@@ -15,6 +16,8 @@ struct NodeControlPlane: ControlPlane {
     let node: Node
 
     func clusterView() async -> ClusterView { await node.clusterView() }
+
+    func noteRefusal(_ record: AuditRecord) { node.access.note(record) }
 
     func prometheusText() async -> String { await node.prometheusText() }
 

@@ -72,6 +72,7 @@ struct NodeRouter: PeerHandler {
                 node.controller?.leadership.submit(.peerFreshness(newest, of: peer))
             }
             work(weight, for: peer) { await node.keep(own) }
+        case .heldRequests(let held): node.currentTerm?.submit(.held(peer, held))
         case .eventBatch(let events, let decisions):
             work(weight, for: peer) { await node.ingest(events, decisions, from: peer, correlation: correlation) }
         case .forwardRequest(let request, _):

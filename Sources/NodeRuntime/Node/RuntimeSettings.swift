@@ -1,3 +1,4 @@
+import AccessControl
 import Logging
 import NodeConfiguration
 import OrchestryModel
@@ -62,8 +63,8 @@ final class RuntimeSettings: Sendable {
                 let found = stored.first { $0.key == key.name }
                 return Presentation.Setting(
                     name: key.name, kind: key.kind.rawValue, value: found?.text,
-                    configured: configuration.text(of: key.name), updatedAt: found?.updatedAt,
-                    updatedBy: found?.updatedBy, summary: key.summary)
+                    configured: configuration.text(of: key.name), configuredFrom: configuration.source(of: key.name),
+                    updatedAt: found?.updatedAt, updatedBy: found?.updatedBy, summary: key.summary)
             }
     }
 }
@@ -119,6 +120,10 @@ extension LeaderTerm {
         }
         let wall = surroundings.clock.wall()
         var stored = try await surroundings.store.settings()
+        func picture() -> JSONValue {
+            .object(Dictionary(stored.map { ($0.key, .string($0.text)) }, uniquingKeysWith: { first, _ in first }))
+        }
+        let pictureBefore = picture()
         var plan = Plan(response: ControlResponse(body: .null))
         for (name, value) in changes.sorted(by: { $0.key < $1.key }) {
             let before = stored.first { $0.key == name }?.text
@@ -136,6 +141,7 @@ extension LeaderTerm {
                     ["setting": .string(name), "from": JSONValue(before), "to": JSONValue(after)]),
             ]
         }
+        plan.differences = DocumentDifference.between(pictureBefore, picture())
         plan.response.body = Presentation.settings(RuntimeSettings.view(stored, over: configuration))
         return plan
     }

@@ -14,7 +14,7 @@ struct Settings: AsyncParsableCommand {
                     let isSet = setting["value"].map { $0 != .null } ?? false
                     return [
                         Output.cell(setting["name"]), Output.cell(isSet ? setting["value"] : setting["configured"]),
-                        isSet ? "run time" : "configuration", Output.cell(setting["configured"]),
+                        Output.cell(setting["source"]), Output.cell(setting["configured"]),
                         isSet ? Output.time(setting["updated_at"]) : "-", Output.cell(setting["updated_by"]),
                     ]
                 })

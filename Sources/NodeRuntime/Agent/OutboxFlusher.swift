@@ -1,12 +1,13 @@
 import Logging
+import MetricsCache
 import OrchestryModel
 import Synchronization
 
 /// Moves this node's events and decisions from its outbox to PostgreSQL through whoever leads. What has not been
 /// acknowledged stays and is sent again; PostgreSQL takes each once, by `(node, sequence)`.
-public final class OutboxFlusher: Sendable {
+final class OutboxFlusher: Sendable {
     /// Hands a batch to the leader; returns what PostgreSQL now has, nil: try again later.
-    public typealias Deliver =
+    typealias Deliver =
         @Sendable (_ events: [Event], _ decisions: [ScalingDecision]) async -> (events: Int64, decisions: Int64)?
 
     private let outbox: Outbox
@@ -14,11 +15,9 @@ public final class OutboxFlusher: Sendable {
     private let deliver: Deliver
     private let signals: AsyncStream<Void>
     private let signal: AsyncStream<Void>.Continuation
-    private let batchSize: Int
+    private static let batchSize = 500
 
-    /// - Parameter batchSize: of each stream; 500 of the longest events still fit a frame between nodes.
-    public init(outbox: Outbox, batchSize: Int = 500, logger: Logger, deliver: @escaping Deliver) {
-        self.batchSize = batchSize
+    init(outbox: Outbox, logger: Logger, deliver: @escaping Deliver) {
         self.outbox = outbox
         self.logger = logger
         self.deliver = deliver
@@ -26,12 +25,12 @@ public final class OutboxFlusher: Sendable {
     }
 
     /// There may be something to send, or somebody to send it to.
-    public func wake() { signal.yield() }
+    func wake() { signal.yield() }
 
-    public func stop() { signal.finish() }
+    func stop() { signal.finish() }
 
     /// Runs until cancelled; also looks by itself each second.
-    public func run() async {
+    func run() async {
         await withDiscardingTaskGroup { group in
             group.addTask { [signal] in
                 while !Task.isCancelled {
@@ -50,11 +49,11 @@ public final class OutboxFlusher: Sendable {
     private func flush() async {
         while !Task.isCancelled {
             do {
-                let batch = try await outbox.pending(limit: batchSize)
+                let batch = try await outbox.pending(limit: Self.batchSize)
                 if batch.events.isEmpty && batch.decisions.isEmpty { return }
                 guard let done = await deliver(batch.events, batch.decisions) else { return }
                 try await outbox.acknowledge(eventsUpTo: done.events, decisionsUpTo: done.decisions)
-                if batch.events.count < batchSize && batch.decisions.count < batchSize { return }
+                if batch.events.count < Self.batchSize && batch.decisions.count < Self.batchSize { return }
             } catch {
                 logger.error("The outbox can't be read; nothing is lost, trying again", metadata: ["error": "\(error)"])
                 return
