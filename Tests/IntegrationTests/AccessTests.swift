@@ -2,6 +2,7 @@ import AccessControl
 import AsyncHTTPClient
 import Certificates
 import Foundation
+import Leadership
 import NIOCore
 import NIOHTTP1
 import OrchestryModel
@@ -308,7 +309,7 @@ struct AccessTests {
             let statuses = try await withThrowingTaskGroup(of: [Int: Int].self) { group in
                 for lane in 0..<8 as Range<UInt64> {
                     group.addTask {
-                        var random = SplitMix(seed: 9_000 + lane)
+                        var random = SplitMix64(seed: 9_000 + lane)
                         var statuses: [Int: Int] = [:]
                         for _ in 0..<1_250 {
                             let request = MalformedRequest.make(&random, app: "web", document: Cluster.document("web"))
