@@ -148,7 +148,9 @@ let package = Package(
                 nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient, crypto,
             ]),
 
-        shell("TestSupport", ["OrchestryModel", "AccessControl", crypto, cryptoExtras, nioCore, nioPosix]),
+        shell(
+            "TestSupport",
+            ["OrchestryModel", "AccessControl", "Leadership", crypto, cryptoExtras, nioCore, nioPosix]),
 
         // Executables
         .executableTarget(
@@ -206,8 +208,8 @@ let package = Package(
         tests(
             "RestFacadeTests",
             [
-                "RestFacade", "AccessControl", "Authentication", "OrchestryModel", "Certificates", "TestSupport",
-                hummingbird,
+                "RestFacade", "AccessControl", "Authentication", "OrchestryModel", "Leadership", "Certificates",
+                "TestSupport", hummingbird,
                 hummingbirdTesting, httpTypes, nioCore, nioPosix, nioSSL, logging,
             ], resources: [.copy("Golden")]),
         tests(
@@ -220,9 +222,8 @@ let package = Package(
         tests(
             "IntegrationTests",
             [
-                "OrchestryModel", "AccessControl", "WireProtocol", "Certificates", "SecretSealing", "RecordArchive",
-                "TestSupport", "orchestryd", "orchestry",
-                asyncHTTPClient,
+                "OrchestryModel", "AccessControl", "WireProtocol", "Leadership", "Certificates", "SecretSealing",
+                "RecordArchive", "TestSupport", "orchestryd", "orchestry", asyncHTTPClient,
                 nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),
         tests(

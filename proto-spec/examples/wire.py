@@ -325,7 +325,7 @@ def anything(_):
 
 GRANT = {"role": ("viewer", "operator", "admin"), "apps?": [app],
          "verbs?": [("read", "deploy", "run", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster")]}
-CALLER = {"name": str, "address?": str, "node?": app, "grant?": GRANT, "token?": str}
+CALLER = {"name": str, "address?": str, "node?": app, "grant?": GRANT, "token?": str, "credential?": str}
 OPERATIONS = {
     "register": {"document": anything}, "scale": {"_0": app, "replicas": int, "forSeconds?": int},
     "autoscale": {"_0": app, "_1": {"action": ("pause", "resume"), "direction": ("out", "in", "both"),
