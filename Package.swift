@@ -229,8 +229,8 @@ let package = Package(
         tests(
             "ChaosTests",
             [
-                "OrchestryModel", "Certificates", "MetricsCache", "TestSupport", "orchestryd", asyncHTTPClient, nioCore,
-                nioHTTP1, nioPosix, logging,
+                "OrchestryModel", "Certificates", "TestSupport", "orchestryd", asyncHTTPClient, nioCore, nioHTTP1,
+                nioPosix,
             ]),
     ],
     swiftLanguageModes: [.v6]

@@ -70,15 +70,15 @@ extension StateStore {
 }
 
 /// What is taken over from a backup.
-package struct RestoredState: Sendable {
+public struct RestoredState: Sendable {
     /// Of the backup, already without what must stay as it is.
-    package var rows: [String: [JSONValue]]
-    package var apps: [AppName]
-    package var secrets: [SecretName]
-    package var cordoned: [NodeID]
+    public var rows: [String: [JSONValue]]
+    public var apps: [AppName]
+    public var secrets: [SecretName]
+    public var cordoned: [NodeID]
     /// Under which the backup was staged.
-    package var checksum: String
-    package init(
+    public var checksum: String
+    public init(
         rows: [String: [JSONValue]], apps: [AppName], secrets: [SecretName], cordoned: [NodeID], checksum: String
     ) {
         self.rows = rows

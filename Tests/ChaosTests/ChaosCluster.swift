@@ -22,14 +22,6 @@ final class ChaosCluster: Sendable {
         var leadership = "{}"
         /// Connections of every node to PostgreSQL, beside the lease's.
         var postgresPool = 4
-        /// Sizes of file systems of their own: of PostgreSQL, and of each node's data and log.
-        var postgresMegabytes: Int?
-        var dataMegabytes: Int?
-        var logMegabytes: Int?
-        /// Of PostgreSQL: `name=value`.
-        var postgresSettings: [String] = []
-        /// Run for each node before it is started for the first time.
-        var prepare: @Sendable (Member) async throws -> Void = { _ in }
     }
 
     struct Member: Sendable, Hashable {
@@ -37,7 +29,7 @@ final class ChaosCluster: Sendable {
         var address: String
         var folder: String
         var url: String { "http://\(address):8000" }
-        var log: String { folder + "/log/log" }
+        var log: String { folder + "/log" }
     }
 
     struct Links: Sendable {
@@ -68,9 +60,6 @@ final class ChaosCluster: Sendable {
     private let folder: TemporaryFolder
     private let folderWatchdog: Watchdog
     private let engines: [FakeEngine]
-    /// Under the nodes' data, and under their logs.
-    let disks: [SmallDisk]
-    let logDisks: [SmallDisk]
     private let state = Mutex(State())
 
     init(_ options: Options = Options()) async throws {
@@ -79,11 +68,10 @@ final class ChaosCluster: Sendable {
         let folder = try TemporaryFolder("chaos")
         self.folder = folder
         folderWatchdog = try Watchdog("rm -rf \"$1\"", [folder.path])
-        let settings = ["track_commit_timestamp=on"] + options.postgresSettings
+        let settings = ["track_commit_timestamp=on"]
         let made = try await onOwnThread { () -> (NetworkLab, PrivatePostgres, PrivatePostgres?, String) in
             let lab = try NetworkLab(members: Self.names.map(Self.place) + ["db", "standby"])
-            let postgres = try PrivatePostgres(
-                in: .init(lab, "db"), settings: settings, diskMegabytes: options.postgresMegabytes)
+            let postgres = try PrivatePostgres(in: .init(lab, "db"), settings: settings)
             let database = try postgres.makeDatabase()
             guard options.hasStandby else { return (lab, postgres, nil, database) }
             let standby = try PrivatePostgres(in: .init(lab, "standby"), settings: settings, standbyOf: postgres)
@@ -109,27 +97,15 @@ final class ChaosCluster: Sendable {
                     socketPath: folder.appending("\(name).sock"), network: "orchestry-\(cluster)"))
         }
         self.engines = engines
-        let folders = members.map(\.folder)
-        func makeDisks(_ name: String, _ megabytes: Int?) async throws -> [SmallDisk] {
-            guard let megabytes else { return [] }
-            return try await onOwnThread {
-                try folders.map { try SmallDisk(at: "\($0)/\(name)", megabytes: megabytes) }
-            }
-        }
-        disks = try await makeDisks("data", options.dataMegabytes)
-        logDisks = try await makeDisks("log", options.logMegabytes)
         let certificates = CertificateFolder(path: folder.appending("certs"))
         try certificates.initialize()
         for member in members {
             try certificates.issue(node: member.name, addresses: [member.address])
-            try FileManager.default.createDirectory(atPath: member.folder + "/log", withIntermediateDirectories: true)
+            try FileManager.default.createDirectory(atPath: member.folder, withIntermediateDirectories: true)
             try configurationText(of: member, database: made.3).write(
                 toFile: member.folder + "/config.yaml", atomically: true, encoding: .utf8)
         }
-        for member in members {
-            try await options.prepare(member)
-            try start(member.name)
-        }
+        for member in members { try start(member.name) }
     }
 
     private static func makeLinks(lab: NetworkLab, members: [Member]) async throws -> Links {

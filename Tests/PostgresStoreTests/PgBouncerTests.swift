@@ -49,7 +49,10 @@ struct PgBouncerTests {
                         try await store.write(
                             [.appendEvents(node: alice, events(1...last, app: web))], epoch: epoch, leader: alice)
                     }
-                    group.addTask { #expect(try await store.applications().count == 1) }
+                    group.addTask {
+                        let count = try await store.applications().count
+                        #expect(count == 1)
+                    }
                 }
                 try await group.waitForAll()
             }

@@ -4,6 +4,7 @@ import OrchestryModel
 import PostgresStore
 import RecordArchive
 import RestFacade
+import SecretSealing
 
 /// Backups are read from PostgreSQL, by any node; restoring one is a write of the leader's like all others.
 enum Backups {

@@ -1,4 +1,5 @@
 import AccessControl
+import Autoscaling
 import Logging
 import OrchestryModel
 import PostgresStore

@@ -81,7 +81,8 @@ extension Node {
 
     private func storedSettings() async -> [String: String]? {
         if let store = controller?.store {
-            guard let stored = try? await store.settings() else { return nil }  // As above.
+            // As above.
+            guard store.isAvailable, let stored = try? await store.settings() else { return nil }
             return Dictionary(stored.map { ($0.key, $0.text) }, uniquingKeysWith: { first, _ in first })
         }
         let request = ControlRequest(operation: .listSettings, idempotencyKey: "settings", actor: "\(id)")
