@@ -5,13 +5,29 @@ struct MicroTraffic: Sendable {
     var rate: Int64 = 0
     var concurrency: Int64 = 0
 
-    static func += (left: inout MicroTraffic, right: MicroTraffic) {
-        left.rate += right.rate
-        left.concurrency += right.concurrency
+    static func + (left: MicroTraffic, right: MicroTraffic) -> MicroTraffic {
+        MicroTraffic(rate: left.rate + right.rate, concurrency: left.concurrency + right.concurrency)
     }
+    static func += (left: inout MicroTraffic, right: MicroTraffic) { left = left + right }
 
     static func larger(_ left: MicroTraffic, _ right: MicroTraffic) -> MicroTraffic {
         MicroTraffic(rate: max(left.rate, right.rate), concurrency: max(left.concurrency, right.concurrency))
+    }
+
+    /// The mean without the strongest second; zero for fewer than two known ones.
+    static func settled(_ seconds: some Sequence<MicroTraffic?>) -> MicroTraffic {
+        var sum = MicroTraffic()
+        var strongest = MicroTraffic()
+        var known: Int64 = 0
+        for case let traffic? in seconds {
+            sum += traffic
+            strongest = larger(strongest, traffic)
+            known += 1
+        }
+        guard known > 1 else { return MicroTraffic() }
+        return MicroTraffic(
+            rate: (sum.rate - strongest.rate) / (known - 1),
+            concurrency: (sum.concurrency - strongest.concurrency) / (known - 1))
     }
 
     /// This, with `part` of it (0…1) replaced.
@@ -84,22 +100,37 @@ extension AppSeries {
         return reading
     }
 
-    /// Traffic of the short window, each node without its strongest second: one odd second (a reading that is wrong, a
-    /// second's worth of retries) is no burst, a step is one from its second second on. Seconds given by hand count as
-    /// they are.
+    /// Traffic of the short window without its strongest second: one odd second (a reading that is wrong, a second's worth
+    /// of retries) is no burst, a step is one from its second second on. Seconds given by hand count as they are.
+    ///
+    /// The larger of two figures, neither of which is more than what came in a second. Each node's own newest seconds
+    /// show a step soonest, but miss traffic that goes from node to node, as that of a few kept connections does: the sum
+    /// over all nodes, up to the second that all have reported, has it.
     mutating func burstTraffic(seconds: Int, end: Int64) -> TrafficReading {
         var reading = traffic(seconds: seconds, end: end, sliding: false)
         let start = end - Int64(seconds) + 1
         guard reading.isKnown, !synthetic.contains(where: { $0.second >= start && $0.second <= end }) else {
             return reading
         }
-        reading.low = MicroTraffic()
+        var own = MicroTraffic()
+        var common = end
         for position in nodes.indices {
             let latest = nodes[position].latest
             guard latest != Int64.min, latest >= start else { continue }
-            let nodeEnd = latest >= end - Self.lateSeconds ? latest : end
-            reading.low += nodes[position].settled(from: nodeEnd - Int64(seconds) + 1, to: nodeEnd)
+            let onTime = latest >= end - Self.lateSeconds
+            let nodeEnd = onTime ? latest : end
+            let from = nodeEnd - Int64(seconds) + 1
+            own += MicroTraffic.settled((from...nodeEnd).lazy.map { nodes[position].traffic(at: $0) })
+            if onTime { common = min(common, latest) }
         }
+        let together = (common - Int64(seconds) + 1...common).lazy.map { second -> MicroTraffic? in
+            var sum: MicroTraffic?
+            for node in nodes {
+                if let traffic = node.traffic(at: second) { sum = (sum ?? MicroTraffic()) + traffic }
+            }
+            return sum
+        }
+        reading.low = MicroTraffic.larger(own, MicroTraffic.settled(together))
         return reading
     }
 

@@ -1,0 +1,86 @@
+import AccessControl
+import Foundation
+import OrchestryModel
+import TestSupport
+import Testing
+
+private let program = ProcessInfo.processInfo.environment["ORCHESTRY_DEV_SCHEMATHESIS"]
+
+/// Schemathesis makes requests of our OpenAPI document, good and bad ones, and compares the answers with it. All of them
+/// go to a follower.
+@Suite(
+    .serialized,
+    .enabled(
+        if: postgresExpected && program != nil, "needs PostgreSQL, and Schemathesis: configs/dev/test installs both"),
+    .timeLimit(.minutes(10)))
+struct SchemathesisTests {
+    private struct Exchange {
+        var method: String
+        var path: String
+        var status: Int
+    }
+
+    @Test func `no role meets a server error or an answer the document doesn't have, and without one nobody gets in`()
+        async throws
+    {
+        var random = SystemRandomNumberGenerator()
+        var options = Cluster.Options.protocolOnly
+        options.bootstrapToken = TokenText.generate(using: &random)
+        try await withCluster("schema", options) { cluster in
+            let leader = try await cluster.leader()
+            let follower = try #require(cluster.members.first { $0.id != leader })
+            let registered = try await cluster.post("/apps/register", Cluster.document("web"), to: follower)
+            #expect(registered.status == 200, "\(registered.text)")
+            func head() async throws -> JSONValue? {
+                try await cluster.get("/audit?limit=1", from: follower).json["head"]
+            }
+            let before = try await head()
+            let strangers = try await exchanges(cluster, follower, token: nil)
+            // The others say that there were no credentials, or that this was no request.
+            let answered = strangers.filter { ![400, 401, 404, 405, 413, 431].contains($0.status) }.map(\.path)
+            #expect(Set(answered) == ["/health", "/openapi.json"], "\(Set(answered))")
+            #expect(try await head() == before)
+
+            for role in ["viewer", "operator", "admin"] {
+                let made = try await cluster.post(
+                    "/tokens", ["name": .string("fuzz-\(role)"), "role": .string(role)], to: follower)
+                let token = try #require(made.json["token"]?.stringValue, "\(made.text)")
+                let all = try await exchanges(cluster, follower, token: token)
+                let done = all.filter { $0.status == 200 }
+                print("schemathesis as \(role): \(all.count) requests, \(done.count) carried out")
+                #expect(done.contains { $0.path.hasPrefix("/apps") }, "it got nowhere")
+                #expect(!all.contains { $0.status == 401 }, "it was taken for a stranger")
+                if role == "viewer" {
+                    #expect(done.allSatisfy { ["GET", "HEAD"].contains($0.method) || $0.path.hasSuffix("/simulate") })
+                }
+                if role != "admin" { #expect(!done.contains { $0.path.hasPrefix("/tokens") || $0.path == "/audit" }) }
+            }
+            #expect(try await cluster.get("/cluster/health", from: follower).status == 200)
+        }
+    }
+
+    /// Fails where an answer breaks the document.
+    private func exchanges(_ cluster: Cluster, _ member: Cluster.Member, token: String?) async throws -> [Exchange] {
+        let address = "http://127.0.0.1:\(member.apiPort)"
+        let report = cluster.folder.appending("schemathesis-\(UUID().uuidString).har")
+        var arguments = [
+            "run", "--url", address, "--seed", "20261128", "--max-examples", "12", "--workers", "2", "--no-color",
+            "--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--suppress-health-check", "all",
+            "--generation-database", "none", "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+            // A cluster that is between two leaders says 503, as it should.
+            "--exclude-path", "/cluster/step-down",
+            "--report", "har", "--report-har-path", report, address + "/openapi.json",
+        ]
+        if let token { arguments += ["--header", "Authorization: Bearer \(token)"] }
+        try await Tool.named(program ?? "").run(arguments)
+        let har = try JSONValue(jsonText: String(contentsOfFile: report, encoding: .utf8))
+        return try (har["log"]?["entries"]?.arrayValue ?? []).map { entry in
+            let url = try #require(entry["request"]?["url"]?.stringValue)
+            return Exchange(
+                method: entry["request"]?["method"]?.stringValue ?? "",
+                path: URLComponents(string: url)?.percentEncodedPath ?? url,
+                status: entry["response"]?["status"]?.intValue ?? 0)
+        }
+    }
+}
