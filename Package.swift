@@ -201,8 +201,8 @@ let package = Package(
         tests(
             "IntegrationTests",
             [
-                "OrchestryModel", "WireProtocol", "Certificates", "SecretSealing", "TestSupport", "orchestryd",
-                asyncHTTPClient,
+                "OrchestryModel", "WireProtocol", "Certificates", "SecretSealing", "MetricsCache", "TestSupport",
+                "orchestryd", "orchestry", asyncHTTPClient, logging,
                 nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),
         tests(

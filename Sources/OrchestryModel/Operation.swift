@@ -52,6 +52,13 @@ public enum Operation: Hashable, Sendable, Codable {
     case rolloutStatus(AppName)
     case revisions(AppName)
     case listNodes
+    /// One row for each app, with its figures of now.
+    case overview
+    /// The next lines of an instance's output, for a follower: asked of the node where it runs, leader or not. `cursor` is
+    /// what that node gave before; `tail` how many lines to begin with, nil: all.
+    case followLog(InstanceID, session: String, cursor: String?, tail: Int?)
+    /// An app's metrics and decisions of the last 1…1,440 minutes.
+    case appHistory(AppName, minutes: Int)
 
     public var isWrite: Bool {
         switch self {
@@ -62,7 +69,8 @@ public enum Operation: Hashable, Sendable, Codable {
             true
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
-            .showSecret, .rolloutStatus, .revisions, .listNodes:
+            .showSecret, .rolloutStatus, .revisions, .listNodes, .overview, .appHistory,
+            .followLog:
             false
         }
     }

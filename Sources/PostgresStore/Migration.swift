@@ -1,6 +1,6 @@
 /// One step of the schema, from `Migrations/vNNNN-name.sql`. Never edited once released: a change is a new step.
 struct Migration: Sendable {
-    /// 1, 2, 3…
+    /// Rising.
     var version: Int
     var name: String
     var sql: String
@@ -13,6 +13,7 @@ struct Migration: Sendable {
         Migration(version: 5, name: "secrets", bytes: PackageResources.v0005_secrets_sql),
         Migration(version: 6, name: "rollouts", bytes: PackageResources.v0006_rollouts_sql),
         Migration(version: 7, name: "scaling-control", bytes: PackageResources.v0007_scaling_control_sql),
+        Migration(version: 12, name: "event-order", bytes: PackageResources.v0012_event_order_sql),
     ]
 
     /// The steps an election needs.

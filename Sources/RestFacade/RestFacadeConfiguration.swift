@@ -9,18 +9,28 @@ package struct RestFacadeConfiguration: Sendable {
     package var requestTimeout: Duration
     /// A connection on which nothing arrives for this long, and no request is being answered, is closed.
     package var idleTimeout: Duration
+    /// How many streams (events, logs) may be open at once; one more gets 503.
+    package var maxStreams: Int
+    /// A client of a stream that takes nothing for this long is cut off.
+    package var streamStall: Duration
+    /// A stream on which nothing happens says so after this long.
+    package var streamHeartbeat: Duration
     /// What `/health` and `/openapi.json` show.
     package var version: String
 
     package init(
         host: String = "127.0.0.1", port: Int = 8000, maxBodyBytes: Int = 1 << 20,
-        requestTimeout: Duration = .seconds(30), idleTimeout: Duration = .seconds(75), version: String
+        requestTimeout: Duration = .seconds(30), idleTimeout: Duration = .seconds(75), maxStreams: Int = 500,
+        streamStall: Duration = .seconds(20), streamHeartbeat: Duration = .seconds(15), version: String
     ) {
         self.host = host
         self.port = port
         self.maxBodyBytes = maxBodyBytes
         self.requestTimeout = requestTimeout
         self.idleTimeout = idleTimeout
+        self.maxStreams = maxStreams
+        self.streamStall = streamStall
+        self.streamHeartbeat = streamHeartbeat
         self.version = version
     }
 }

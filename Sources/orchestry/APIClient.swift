@@ -10,7 +10,7 @@ struct APIClient {
     let servers: [String]
     /// How long to keep trying after the first failure.
     let patience: Duration
-    private let http: HTTPClient
+    let http: HTTPClient
     /// Longer than a server takes over an answer (30 s), so that its own words about that arrive.
     private static let answerLimit = TimeAmount.seconds(35)
 
@@ -58,15 +58,17 @@ struct APIClient {
     private func send(
         _ method: HTTPMethod, _ path: String, query: [(String, String)] = [], body: JSONValue? = nil, app: String? = nil
     ) async throws -> JSONValue {
-        let target =
-            path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(Self.escaped($1))" }.joined(separator: "&"))
-        let answer = try await answer(method, target, body: body)
+        let answer = try await answer(method, Self.target(path, query), body: body)
         switch answer.status {
         case 200..<300: return answer.body
         case 404 where app != nil:
             throw CommandFailure.appNotFound(app ?? "", detail: answer.body["detail"]?.stringValue)
         default: throw CommandFailure.refused(status: answer.status, problem: answer.body)
         }
+    }
+
+    static func target(_ path: String, _ query: [(String, String)]) -> String {
+        path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(escaped($1))" }.joined(separator: "&"))
     }
 
     static func secretPath(_ name: String) -> String { "/secrets/\(escaped(name))" }
@@ -154,7 +156,7 @@ struct APIClient {
             retryAfter: retryAfter.map { .milliseconds(Int64(min(max($0, 0), 60) * 1_000)) }, server: server)
     }
 
-    private static func describe(_ error: any Error) -> String {
+    static func describe(_ error: any Error) -> String {
         if let error = error as? HTTPClientError {
             switch error {
             case .connectTimeout, .deadlineExceeded, .readTimeout: return "no answer in time"

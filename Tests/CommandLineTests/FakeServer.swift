@@ -41,6 +41,37 @@ struct FakeServer: Sendable {
                 }, lease: nil)
         }
         func prometheusText() async -> String { "" }
+        func newestEventID() async throws(Problem) -> Int64 { 0 }
+        func nextStreamPage(
+            after cursor: StreamCursor, _ filter: EventFilter, limit: Int, atMost: Duration
+        ) async throws(Problem) -> StreamPage? { nil }
+
+        /// What was written by the first, the second… connection; each ends when it has it.
+        private let followers = Atomic(0)
+        func followLogs(of app: AppName, tail: Int) async throws(Problem) -> any LogFollowing {
+            guard app.rawValue == "web" else { throw .appNotFound(app) }
+            return Logs(written: followers.add(1, ordering: .relaxed).newValue + 1)
+        }
+    }
+
+    /// So many lines, a second apart, and the end.
+    final class Logs: LogFollowing {
+        private let left: Mutex<[Presentation.LogLine]>
+        init(written: Int) {
+            left = Mutex(
+                (1...written).map {
+                    Presentation.LogLine(
+                        timestampSeconds: 1_795_391_840 + Double($0), containerID: "c",
+                        instance: InstanceID(unchecked: "web-1-a"),
+                        node: NodeID(unchecked: "n"), message: "line \($0)")
+                })
+        }
+        func next(atMost: Duration) async throws(Problem) -> [Presentation.LogLine]? {
+            left.withLock { left in
+                defer { left = [] }
+                return left.isEmpty ? nil : left
+            }
+        }
     }
 
     /// Runs a server while `body` runs.

@@ -189,7 +189,7 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...13) {
+        switch int(0...16) {
         case 0: .register(document: document())
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document())
@@ -202,6 +202,10 @@ struct MessageMaker {
         case 8: .uncordonNode(node())
         case 9: .rebalance(maxMoves: int(1...100))
         case 10: .listNodes
+        case 13: .overview
+        case 15:
+            .followLog(instance(), session: text(20), cursor: maybe { $0.text(40) }, tail: maybe { $0.int(0...100) })
+        case 14: .appHistory(app(), minutes: int(1...1440))
         case 11: .autoscale(app(), AutoscaleChange(.pause, .in, forSeconds: maybe { $0.int(1...9) }))
         case 12:
             .simulate(

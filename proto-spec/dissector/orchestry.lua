@@ -443,7 +443,9 @@ local OPERATIONS = {
     listNodes = { fields = {} }, pauseRollout = OF_APP, resumeRollout = OF_APP, abortRollout = OF_APP,
     rolloutStatus = OF_APP, revisions = OF_APP, rollback = { fields = { _0 = "name", ["to?"] = "whole" } },
     cordonNode = OF_APP, uncordonNode = OF_APP, drainNode = { fields = { _0 = "name", deadlineSeconds = "whole" } },
-    rebalance = { fields = { maxMoves = "whole" } },
+    rebalance = { fields = { maxMoves = "whole" } }, overview = { fields = {} },
+    followLog = { fields = { _0 = "text", session = "text", ["cursor?"] = "text", ["tail?"] = "whole" } },
+    appHistory = { fields = { _0 = "name", minutes = "whole" } },
 }
 
 -- The one known member of the operation's object, or nil.

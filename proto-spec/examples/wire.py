@@ -334,7 +334,7 @@ OPERATIONS = {
     "events": {"app?": app, "limit": int}, "stepDown": {}, "listApps": {}, "systemMetrics": {},
     "listSecrets": {}, "showSecret": {"_0": str}, "removeSecret": {"_0": str, "force": bool},
     "setSecret": {"_0": {"name": str, "version": int, "keyID": str, "box": str}},
-    "listNodes": {}, "rollback": {"_0": app, "to?": int}, "rebalance": {"maxMoves": int},
+    "listNodes": {}, "overview": {}, "followLog": {"_0": str, "session": str, "cursor?": str, "tail?": int}, "appHistory": {"_0": app, "minutes": int}, "rollback": {"_0": app, "to?": int}, "rebalance": {"maxMoves": int},
     "drainNode": {"_0": app, "deadlineSeconds": int}, **dict.fromkeys(["cordonNode", "uncordonNode"], {"_0": app}),
     **dict.fromkeys(
         ["start", "stop", "delete", "retry", "appStatus", "appDocument", "appMetrics", "why", "pauseRollout",

@@ -53,6 +53,14 @@ extension LeaderTerm {
         case .rolloutStatus(let name): return rolloutStatus(of: try application(name))
         case .revisions(let name): return try await revisions(of: try application(name))
         case .listNodes: return listNodes()
+        case .overview: return overview()
+        case .followLog:
+            throw Problem(
+                status: 400, code: "not-for-the-leader", title: "Not for the leader",
+                detail: "Output is followed on the node where the instance runs.")
+        case .appHistory(let name, let minutes):
+            return try await surroundings.store.history(
+                of: try application(name).name, minutes: minutes, now: surroundings.clock.wall())
         default: preconditionFailure("read a write: \(operation)")  // `perform` sends writes elsewhere.
         }
     }

@@ -189,7 +189,10 @@ extension Node {
     enum ForwardingError: Error { case notLeader, superseded }
 
     func answer(_ request: ControlRequest, from peer: NodeID, correlation: UInt64) async {
-        if let response = await currentTerm?.perform(request) {
+        if case .followLog(let instance, let session, let cursor, let tail) = request.operation {
+            let page = await logPage(instance, session: session, cursor: cursor, tail: tail)
+            transport.reply(.forwardResponse(page), to: peer, correlation: correlation)
+        } else if let response = await currentTerm?.perform(request) {
             transport.reply(.forwardResponse(response), to: peer, correlation: correlation)
         } else {
             transport.reply(

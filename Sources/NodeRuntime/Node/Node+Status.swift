@@ -93,6 +93,18 @@ extension Node {
                 return ControlResponse(
                     body: Presentation.events(
                         try await store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
+            case .overview:
+                let ready = Dictionary(
+                    grouping: try await store.instances().filter { $0.state == .ready }, by: \.app)
+                return ControlResponse(
+                    body: Presentation.appList(
+                        try await store.applications().map {
+                            let count = ready[$0.name]?.count ?? 0
+                            return Presentation.overviewRow($0, ready: count, instances: count)
+                        }))
+            case .appHistory(let name, let minutes):
+                guard try await store.application(name) != nil else { return ControlResponse(.appNotFound(name)) }
+                return try await store.history(of: name, minutes: minutes, now: clock.wall())
             default: return nil
             }
         } catch {

@@ -45,6 +45,8 @@ package final class Node: Service {
     let sampler: Sampler
     let flusher: OutboxFlusher
     let recorder: EventRecorder
+    let feed: LiveFeed
+    let logTails: LogTails
     /// nil without TLS.
     let certificates: CertificateKeeper?
     let load = PeerLoad()
@@ -56,7 +58,10 @@ package final class Node: Service {
         var leader: NodeID?
         var lastHeard: [NodeID: WallTime] = [:]
         var facadeEnded = false
+        var isStopping = false
         var droppedSamples: UInt64 = 0
+        /// Who did not answer the question for the overview, and when.
+        var feedTrouble: (leader: NodeID, since: ContinuousClock.Instant)?
     }
     let state = Mutex(State())
     /// Another leader, or a term of this node's.
@@ -120,6 +125,8 @@ package final class Node: Service {
             outbox: outbox, logger: logger,
             deliver: { await reference.node?.deliverOutbox($0, $1) })
         recorder = EventRecorder(outbox: outbox, logger: logger, onDurable: { [flusher] in flusher.wake() })
+        logTails = LogTails(engine: engine, logger: logger)
+        feed = Self.makeFeed(store: store, reference: reference, logger: logger)
         reference.node = self
     }
 
@@ -157,6 +164,8 @@ package final class Node: Service {
             group.addTask { await self.sampler.run() }
             group.addTask { await self.flusher.run() }
             group.addTask { await self.recorder.run() }
+            group.addTask { await self.feed.run() }
+            group.addTask { await self.logTails.run() }
             group.addTask { await self.sendInventories() }
             group.addTask { await self.watchLease() }
             group.addTask { await self.pruneMetrics() }
@@ -170,6 +179,8 @@ package final class Node: Service {
                 self.state.withLock { $0.facadeEnded = true }
             }
             await self.untilGracefulStop()
+            self.state.withLock { $0.isStopping = true }
+            await self.feed.stop()
             await self.handOver()
             group.cancelAll()
             self.pool.stop()

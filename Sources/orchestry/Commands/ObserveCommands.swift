@@ -72,13 +72,16 @@ struct Metrics: AsyncParsableCommand {
 }
 
 struct Logs: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show the last lines an app's containers wrote.")
+    static let configuration = CommandConfiguration(abstract: "Show what an app's containers wrote; -f: and go on.")
     @Argument(help: "The app.") var name: String
     @Option(name: [.customShort("n"), .long], help: "Lines of each container.") var lines = 100
+    @Flag(name: .shortAndLong, help: "Go on showing new lines, of new instances too, until interrupted.") var follow =
+        false
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
         try await options.withClient { client in
+            if follow { return try await follow(client) }
             let answer = try await client.get(
                 APIClient.appPath(name, "/logs"), query: [("lines", String(lines))], app: name)
             Output.show(answer, as: options.output) { answer in
@@ -91,6 +94,33 @@ struct Logs: AsyncParsableCommand {
                     return "\(source) \($0["message"]?.stringValue ?? "")"
                 }.joined(separator: "\n")
             }
+        }
+    }
+}
+
+extension Logs {
+    /// After a lost connection the last lines come once more, and those that were shown are left out: by their time, so that
+    /// of lines of one millisecond some may be.
+    private func follow(_ client: APIClient) async throws {
+        var shown: [String: Double] = [:]
+        var before: [String: Double] = [:]
+        try await client.follow(APIClient.appPath(name, "/logs"), app: name) {
+            before = shown
+            return [("follow", "true"), ("lines", String(shown.isEmpty ? lines : 10_000))]
+        } take: { event in
+            guard event.type == "log" else { return }
+            let line = try JSONValue(json: event.data.utf8)
+            let instance = line["instance"]?.stringValue ?? ""
+            let time = line["timestamp"]?.doubleValue ?? 0
+            if let last = before[instance], time <= last { return }
+            shown[instance] = time
+            switch options.output {
+            case .table:
+                print("\(Output.time(line["timestamp"])) [\(instance)] \(line["message"]?.stringValue ?? "")")
+            case .json: print(line.jsonText())
+            case .yaml: print("---\n" + YAMLText.write(line), terminator: "")
+            }
+            Output.flush()
         }
     }
 }
