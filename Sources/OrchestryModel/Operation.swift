@@ -32,6 +32,8 @@ public enum Operation: Hashable, Sendable, Codable {
     case setSecret(SealedSecret)
     /// `force`: even though apps name it.
     case removeSecret(SecretName, force: Bool)
+    case createToken(TokenRequest)
+    case revokeToken(TokenName)
 
     // Reads: answered by the leader from memory, or from PostgreSQL while there is no leader.
     case listApps
@@ -57,20 +59,29 @@ public enum Operation: Hashable, Sendable, Codable {
     /// The next lines of an instance's output, for a follower: asked of the node where it runs, leader or not. `cursor` is
     /// what that node gave before; `tail` how many lines to begin with, nil: all.
     case followLog(InstanceID, session: String, cursor: String?, tail: Int?)
+    /// Between nodes only: events with ids above one, oldest first, at most `limit` (0…1,000), and the newest id; for a node
+    /// that can't read them from PostgreSQL.
+    case eventsAfter(Int64, limit: Int)
     /// An app's metrics and decisions of the last 1…1,440 minutes.
     case appHistory(AppName, minutes: Int)
+    case listTokens
+    /// Between nodes only: all tokens with their hashes, for a node that can't read them from PostgreSQL.
+    case tokensInForce
+    /// Newest first; with `after`, oldest first from the entry after that number on. `limit` 1…1,000. `isRaw`: with the
+    /// very text that the hashes are made of.
+    case audit(app: AppName?, after: Int64?, limit: Int, isRaw: Bool)
 
     public var isWrite: Bool {
         switch self {
         case .register, .start, .stop, .delete, .scale, .autoscale, .setPolicy, .simulateMetrics, .stepDown, .retry,
             .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode,
-            .drainNode, .rebalance:
+            .drainNode, .rebalance, .createToken, .revokeToken:
             true
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
-            .showSecret, .rolloutStatus, .revisions, .listNodes, .overview, .appHistory,
-            .followLog:
+            .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit, .overview,
+            .appHistory, .followLog, .eventsAfter:
             false
         }
     }
@@ -129,10 +140,16 @@ public struct ControlRequest: Hashable, Sendable, Codable {
     public var idempotencyKey: String
     /// Who asked, for the audit trail.
     public var actor: String
-    public init(operation: Operation, idempotencyKey: String, actor: String) {
+    /// The same in full; nil: from a node that does not say (an earlier release), or from a node itself.
+    public var caller: Caller?
+    public init(operation: Operation, idempotencyKey: String, actor: String, caller: Caller? = nil) {
         self.operation = operation
         self.idempotencyKey = idempotencyKey
         self.actor = actor
+        self.caller = caller
+    }
+    public init(operation: Operation, idempotencyKey: String, caller: Caller) {
+        self.init(operation: operation, idempotencyKey: idempotencyKey, actor: caller.actor, caller: caller)
     }
 }
 

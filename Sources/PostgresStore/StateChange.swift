@@ -2,7 +2,7 @@ import OrchestryModel
 
 /// One change of the shared state. The changes of one `StateStore.write` are committed together or not at all.
 /// All but `completeRequest` are safe to repeat.
-package enum StateChange: Sendable {
+public enum StateChange: Sendable {
     /// Inserts or replaces. Brings a deleted app back.
     case saveApplication(Application)
     /// Marks it deleted; its row stays for what refers to it.
@@ -19,6 +19,10 @@ package enum StateChange: Sendable {
     /// A new version, or one that exists sealed under another key. Old versions that no app uses are forgotten.
     case saveSecret(SealedSecret, by: String, at: WallTime)
     case removeSecret(SecretName)
+    /// A new one. A name in force or a hash that is there already fails the whole write.
+    case saveToken(APIToken)
+    /// By hash; does nothing where it is revoked already.
+    case revokeToken(hash: String, by: String, at: WallTime)
     /// Inserts or replaces the instance's row; without container or address only updates a row that exists, because
     /// `instances.container_id` and `ip` can't be null.
     case saveInstance(InstanceStatus)
@@ -44,6 +48,8 @@ package enum StateChange: Sendable {
     case saveScheduling(NodeScheduling)
     /// It is empty; whether it is cordoned stays.
     case endNodeDrain(NodeID)
+    /// An entry of the audit trail, at the end of the chain. Last of all: its lock is held to the end of the transaction.
+    case audit(JSONValue)
     /// Records the answer to a client's write. A key used before fails the whole write with `.duplicateRequest`.
     /// - fingerprint: tells another request under the same key from this one; empty: not told apart.
     case completeRequest(
@@ -51,17 +57,17 @@ package enum StateChange: Sendable {
 }
 
 /// One row of `metrics`: an app over all nodes at one time. nil: not measured.
-package struct MetricRow: Hashable, Sendable {
-    package var app: AppName
-    package var time: WallTime
-    package var cpuPercent: Double?
-    package var memoryPercent: Double?
+public struct MetricRow: Hashable, Sendable {
+    public var app: AppName
+    public var time: WallTime
+    public var cpuPercent: Double?
+    public var memoryPercent: Double?
     /// Requests per second.
-    package var rps: Double?
-    package var latencyP95Milliseconds: Double?
-    package var activeConnections: Int?
-    package var replicas: Int?
-    package init(
+    public var rps: Double?
+    public var latencyP95Milliseconds: Double?
+    public var activeConnections: Int?
+    public var replicas: Int?
+    public init(
         app: AppName, time: WallTime, cpuPercent: Double? = nil, memoryPercent: Double? = nil, rps: Double? = nil,
         latencyP95Milliseconds: Double? = nil, activeConnections: Int? = nil, replicas: Int? = nil
     ) {

@@ -18,13 +18,17 @@ package struct EventFilter: Hashable, Sendable {
     package var apps: Set<AppName>
     /// Words of `EventKind`; empty: all.
     package var kinds: Set<String>
-    package init(apps: Set<AppName> = [], kinds: Set<String> = []) {
+    /// What the client may see; nil: everything. Else only of these apps, and nothing about the cluster.
+    package var visible: Set<AppName>?
+    package init(apps: Set<AppName> = [], kinds: Set<String> = [], visible: Set<AppName>? = nil) {
         self.apps = apps
         self.kinds = kinds
+        self.visible = visible
     }
 
     package func admits(_ event: Event) -> Bool {
-        (apps.isEmpty || event.app.map(apps.contains) ?? false) && (kinds.isEmpty || kinds.contains(event.kind))
+        (visible == nil || event.app.map { visible?.contains($0) == true } ?? false)
+            && (apps.isEmpty || event.app.map(apps.contains) ?? false) && (kinds.isEmpty || kinds.contains(event.kind))
     }
 }
 
@@ -153,18 +157,24 @@ package struct OverviewBoard: Sendable {
     }
 
     /// What a client with that version does not have; nil: it has everything.
-    package func changes(after known: UInt64) -> (shown: JSONValue, version: UInt64)? {
+    /// - Parameter visible: as in `EventFilter`.
+    package func changes(
+        after known: UInt64, visible: Set<AppName>? = nil
+    ) -> (shown: JSONValue, version: UInt64)? {
         guard version > known else { return nil }
         // A version of another node's, or from before this one's restart, is higher or means nothing: cursors of the
         // overview never leave their connection, so neither can happen.
         let isFull = known == 0 || known < oldestKnown
         let base = isFull ? 0 : known
-        let rows: [JSONValue] = apps.sorted { $0.key < $1.key }.map(\.value).filter { $0.version > base }.map(\.row)
-        let left: [String] = isFull ? [] : gone.filter { $0.version > base && apps[$0.name] == nil }.map(\.name)
+        let mayShow = { (name: String) in visible?.contains(AppName(unchecked: name)) != false }
+        let changed = apps.filter { $0.value.version > base && mayShow($0.key) }.sorted { $0.key < $1.key }
+        let rows: [JSONValue] = changed.map(\.value.row)
+        let left: [String] =
+            isFull ? [] : gone.filter { $0.version > base && apps[$0.name] == nil && mayShow($0.name) }.map(\.name)
         var shown: [String: JSONValue] = [
             "full": .bool(isFull), "apps": .array(rows), "gone": .array(left.map { JSONValue.string($0) }),
         ]
-        if cluster.version > base { shown["cluster"] = cluster.value }
+        if visible == nil, cluster.version > base { shown["cluster"] = cluster.value }
         return (.object(shown), version)
     }
 }

@@ -11,6 +11,7 @@ package protocol LogFollowing: Sendable {
 /// client: what it does not take stays where it was written.
 extension RestFacade {
     func logStream(of app: AppName, tail: Int, _ request: Request, _ context: FacadeContext) async throws -> Response {
+        if let problem = context.caller?.objection(to: .appLogs(app, lines: tail)) { throw problem }
         let follower = try await controlPlane.followLogs(of: app, tail: tail)
         return try stream(request, context) { writer in
             try await writer.write("retry: 1000\n\n")

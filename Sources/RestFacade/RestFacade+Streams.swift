@@ -37,7 +37,13 @@ extension RestFacade {
     static let writeBytes = 32 << 10
 
     func eventStream(_ request: Request, _ context: FacadeContext) async throws -> Response {
-        let (filter, given, wantsOverview) = try streamOptions(request)
+        let (wanted, given, wantsOverview) = try streamOptions(request)
+        var limited = wanted
+        limited.visible = context.caller?.grant?.apps.map { Set($0) }
+        for app in wanted.apps.sorted() {
+            if let problem = context.caller?.objection(to: .events(app: app, limit: 1)) { throw problem }
+        }
+        let filter = limited
         let newest = try await controlPlane.newestEventID()
         // Ids above the newest come from a history that this database does not have.
         let isForeign = (given ?? 0) > newest
@@ -100,6 +106,15 @@ extension RestFacade {
                 retryAfterSeconds: 5)
         }
         let slot = Slot(streams)
+        let (identification, authorization) = (identification, request.headers[.authorization])
+        let address = context.address(request, proxies: configuration.proxies)
+        // A token that is revoked or expires ends its streams too.
+        let objection: @Sendable () -> Problem? = {
+            switch identification.identify(authorization: authorization, address: address) {
+            case .known: nil
+            case .unknown(let problem): problem
+            }
+        }
         let (stall, logger, channel) = (configuration.streamStall, logger, context.channel)
         return Response(
             status: .ok,
@@ -112,7 +127,7 @@ extension RestFacade {
                 defer { slot.giveBack() }
                 var writer = StreamWriter(
                     sink: sink, channel: channel, stall: stall, heartbeat: configuration.streamHeartbeat,
-                    logger: logger)
+                    objection: objection, logger: logger)
                 try await request.body.consumeWithCancellationOnInboundClose { _ in try await body(&writer) }
                 try await sink.finish(nil)
             })
@@ -174,16 +189,21 @@ struct StreamWriter {
     private let channel: any Channel
     private let stall: Duration
     private let heartbeat: Duration
+    /// Why the client may not have any more; nil: it may.
+    private let objection: @Sendable () -> Problem?
     private let logger: Logger
+    private var lastCheck = ContinuousClock.now
     private var lastWrite = ContinuousClock.now
 
     init(
-        sink: any ResponseBodyWriter, channel: any Channel, stall: Duration, heartbeat: Duration, logger: Logger
+        sink: any ResponseBodyWriter, channel: any Channel, stall: Duration, heartbeat: Duration,
+        objection: @escaping @Sendable () -> Problem?, logger: Logger
     ) {
         self.sink = sink
         self.channel = channel
         self.stall = stall
         self.heartbeat = heartbeat
+        self.objection = objection
         self.logger = logger
     }
 
@@ -191,7 +211,20 @@ struct StreamWriter {
     var untilHeartbeat: Duration { heartbeat - (ContinuousClock.now - lastWrite) }
 
     /// Returns when the client has room for more.
+    /// - Throws: `Problem` when the client may not have any more, which it is told.
     mutating func write(_ text: String) async throws {
+        var text = text
+        var ending: Problem?
+        if ContinuousClock.now - lastCheck > .seconds(5) {
+            lastCheck = .now
+            ending = objection()
+            if let ending { text = ": \(ending.detail)\n\n" }
+        }
+        try await send(text)
+        if let ending { throw ending }
+    }
+
+    private mutating func send(_ text: String) async throws {
         let (channel, logger, stall) = (channel, logger, stall)
         let cut = channel.eventLoop.scheduleTask(in: TimeAmount(stall)) {
             logger.info(

@@ -15,12 +15,17 @@ package struct RestFacadeConfiguration: Sendable {
     package var streamStall: Duration
     /// A stream on which nothing happens says so after this long.
     package var streamHeartbeat: Duration
+    /// Origins (`https://host[:port]`) whose pages may use the API from a browser.
+    package var corsOrigins: Set<String>
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    package var proxies: Set<String>
     /// What `/health` and `/openapi.json` show.
     package var version: String
 
     package init(
         host: String = "127.0.0.1", port: Int = 8000, maxBodyBytes: Int = 1 << 20,
-        requestTimeout: Duration = .seconds(30), idleTimeout: Duration = .seconds(75), maxStreams: Int = 500,
+        requestTimeout: Duration = .seconds(30), idleTimeout: Duration = .seconds(75),
+        corsOrigins: Set<String> = [], proxies: Set<String> = [], maxStreams: Int = 500,
         streamStall: Duration = .seconds(20), streamHeartbeat: Duration = .seconds(15), version: String
     ) {
         self.host = host
@@ -31,6 +36,8 @@ package struct RestFacadeConfiguration: Sendable {
         self.maxStreams = maxStreams
         self.streamStall = streamStall
         self.streamHeartbeat = streamHeartbeat
+        self.corsOrigins = corsOrigins
+        self.proxies = proxies
         self.version = version
     }
 }

@@ -71,6 +71,7 @@ extension APIClient {
         var request = HTTPClientRequest(url: server + Self.target(path, query))
         request.headers.add(name: "Accept", value: "text/event-stream, application/json")
         request.headers.add(name: "User-Agent", value: "orchestry/\(Orchestry.version)")
+        if let token = credentials.token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         let response = try await http.execute(request, deadline: .distantFuture)
         guard response.status == .ok else {
             let bytes = try await response.body.collect(upTo: 1 << 20)

@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOHTTP1
+import NIOSSL
 import OrchestryModel
 
 /// Talks to the cluster: every command's only way to HTTP. Tries the servers in turn and again while none can take the
@@ -10,17 +11,22 @@ struct APIClient {
     let servers: [String]
     /// How long to keep trying after the first failure.
     let patience: Duration
+    let credentials: Credentials
     let http: HTTPClient
     /// Longer than a server takes over an answer (30 s), so that its own words about that arrive.
     private static let answerLimit = TimeAmount.seconds(35)
 
-    init(servers: [String], patience: Duration) {
+    init(servers: [String], patience: Duration, credentials: Credentials = Credentials()) throws {
         self.servers = servers
         self.patience = patience
+        self.credentials = credentials
         var configuration = HTTPClient.Configuration()
         configuration.timeout = .init(connect: .seconds(2))
         // A server that refuses is left for the next at once; trying again is done here.
         configuration.connectionPool.retryConnectionEstablishment = false
+        // A token goes to the servers that were named, not to where they point.
+        if credentials.token != nil { configuration.redirectConfiguration = .disallow }
+        configuration.tlsConfiguration = try credentials.tlsConfiguration()
         http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }
 
@@ -70,6 +76,7 @@ struct APIClient {
     static func target(_ path: String, _ query: [(String, String)]) -> String {
         path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(escaped($1))" }.joined(separator: "&"))
     }
+    static func tokenPath(_ name: String) -> String { "/tokens/\(escaped(name))" }
 
     static func secretPath(_ name: String) -> String { "/secrets/\(escaped(name))" }
 
@@ -127,6 +134,7 @@ struct APIClient {
         request.method = method
         request.headers.add(name: "Accept", value: "application/json")
         request.headers.add(name: "User-Agent", value: "orchestry/\(Orchestry.version)")
+        if let token = credentials.token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         if method != .GET { request.headers.add(name: "Idempotency-Key", value: key) }
         if let body {
             request.headers.add(name: "Content-Type", value: "application/json")
@@ -156,6 +164,13 @@ struct APIClient {
             retryAfter: retryAfter.map { .milliseconds(Int64(min(max($0, 0), 60) * 1_000)) }, server: server)
     }
 
+    private static func describe(_ error: NIOSSLError) -> String {
+        if case .handshakeFailed = error {
+            return "its certificate is not trusted, or it does not speak TLS (--ca FILE names an authority)"
+        }
+        return "TLS: \(error)"
+    }
+
     static func describe(_ error: any Error) -> String {
         if let error = error as? HTTPClientError {
             switch error {
@@ -164,6 +179,7 @@ struct APIClient {
             default: return error.shortDescription
             }
         }
+        if let error = error as? NIOSSLError { return describe(error) }
         if let error = error as? IOError {
             return String(cString: strerror(error.errnoCode)).lowercased()
         }

@@ -11,6 +11,20 @@ struct GlobalOptions: ParsableArguments {
             valueName: "url"))
     var server: String?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "File with the token to show.",
+            discussion: "Else ORCHESTRY_TOKEN, else the configuration file's, which goes to its own server only.",
+            valueName: "file"))
+    var tokenFile: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "PEM file with the authorities to trust for https, instead of the system's.", valueName: "file"))
+    var ca: String?
+
     @Option(name: .shortAndLong, help: "How to print the answer: table, json or yaml.")
     var output: OutputFormat = .table
 
@@ -23,7 +37,10 @@ struct GlobalOptions: ParsableArguments {
 
     /// Runs `body` with a client for the servers these options name.
     func withClient<Value>(_ body: (APIClient) async throws -> Value) async throws -> Value {
-        let client = APIClient(servers: try servers(), patience: .milliseconds(Int64(timeout * 1_000)))
+        let servers = try servers()
+        let credentials = try Credentials(tokenFile: tokenFile, authorities: ca, for: servers)
+        let client = try APIClient(
+            servers: servers, patience: .milliseconds(Int64(timeout * 1_000)), credentials: credentials)
         do {
             let value = try await body(client)
             await client.shutdown()

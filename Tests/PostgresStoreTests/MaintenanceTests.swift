@@ -14,7 +14,8 @@ struct MaintenanceTests {
         try await fixture.store.migrate()
         #expect(
             try await fixture.sql("SELECT version, name FROM schema_migrations ORDER BY 1")
-                == "1|leadership\n2|state\n3|promotion\n4|turns\n5|secrets\n6|rollouts\n7|scaling-control\n12|event-order"
+                == "1|leadership\n2|state\n3|promotion\n4|turns\n5|secrets\n6|rollouts\n7|scaling-control\n10|access\n"
+                + "11|audit\n12|event-order"
         )
         let tables = try await fixture.sql(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace")
@@ -39,7 +40,7 @@ struct MaintenanceTests {
         #expect(error == .schemaTooNew(found: 900, known: 12))
         #expect(error?.description.contains("900") == true)
         #expect(error?.isRetryable == false)
-        #expect(try await fixture.sql("SELECT count(*) FROM schema_migrations") == "9")
+        #expect(try await fixture.sql("SELECT count(*) FROM schema_migrations") == "11")
     }
 
     @Test func `partitions are made ahead, filled from the default one, and dropped`() async throws {

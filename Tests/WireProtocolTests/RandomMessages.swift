@@ -118,6 +118,7 @@ struct MessageMaker {
                 .init(kind: .bind, source: $0.text(), target: $0.text(), sizeBytes: $0.maybe { Int64($0.int(0...9)) })
             },
             logs: maybe { .init(maxSizeBytes: Int64($0.int(0...99)), maxFiles: $0.maybe { $0.int(1...9) }) },
+            network: maybe { .init(isolated: $0.chance()) },
             routing: routing(), termination: .init(drainSeconds: int(0...3600)),
             rollout: .init(
                 surge: chance() ? .count(int(0...100)) : .percent(int(0...100)), minHealthySeconds: int(0...1) * 30,
@@ -132,7 +133,8 @@ struct MessageMaker {
                 periodSeconds: double(0.1...3600)),
             liveness: maybe { .init(kind: .command, command: [$0.text()]) },
             scaling: .init(
-                mode: chance() ? .auto : .manual, maxReplicas: int(1...1000), targetRPS: maybe { $0.double(0...1e6) },
+                mode: chance() ? .auto : .manual, minReplicas: int(0...1), maxReplicas: int(1...1000),
+                targetRPS: maybe { $0.double(0...1e6) },
                 maxScaleOutStep: maybe { $0.int(1...1000) },
                 scaleOutPolicies: list { .init(.percent, $0.int(1...1000), periodSeconds: $0.int(1...3600)) }))
     }
@@ -154,7 +156,10 @@ struct MessageMaker {
                     app: $0.app(), routing: $0.routing(),
                     targets: $0.list {
                         .init(instance: $0.instance(), endpoint: $0.endpoint(), weight: $0.int(1...100))
-                    }, secrets: $0.chance() ? [] : [$0.sealed(), $0.sealed()])
+                    }, secrets: $0.chance() ? [] : [$0.sealed(), $0.sealed()],
+                    activation: $0.maybe {
+                        .init(holds: $0.chance(), holdSeconds: $0.int(1...300), holdLimit: $0.int(1...100_000))
+                    })
             })
     }
 
@@ -188,8 +193,21 @@ struct MessageMaker {
             metrics: document(), explanation: document())
     }
 
+    mutating func grant() -> AccessGrant {
+        AccessGrant(
+            role: Role.allCases[int(0...2)],
+            verbs: maybe { maker in Verb.allCases.filter { _ in maker.chance() } }, apps: maybe { $0.list { $0.app() } }
+        )
+    }
+
+    mutating func caller() -> Caller {
+        Caller(
+            name: text(), address: maybe { $0.text() }, node: maybe { $0.node() }, grant: maybe { $0.grant() },
+            token: maybe { $0.text() })
+    }
+
     mutating func operation() -> Operation {
-        switch int(0...16) {
+        switch int(0...21) {
         case 0: .register(document: document())
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document())
@@ -202,16 +220,27 @@ struct MessageMaker {
         case 8: .uncordonNode(node())
         case 9: .rebalance(maxMoves: int(1...100))
         case 10: .listNodes
-        case 13: .overview
-        case 15:
+        case 17: .overview
+        case 18:
             .followLog(instance(), session: text(20), cursor: maybe { $0.text(40) }, tail: maybe { $0.int(0...100) })
-        case 14: .appHistory(app(), minutes: int(1...1440))
+        case 20: .eventsAfter(Int64(int(0...9)), limit: int(0...1000))
+        case 19: .appHistory(app(), minutes: int(1...1440))
         case 11: .autoscale(app(), AutoscaleChange(.pause, .in, forSeconds: maybe { $0.int(1...9) }))
         case 12:
             .simulate(
                 app(),
                 SimulationRequest(
                     policy: document(), sinceSeconds: int(60...90), capacityPerInstance: maybe { $0.double(1...9) }))
+        case 13:
+            .createToken(
+                TokenRequest(
+                    name: TokenName(unchecked: "ci"), grant: grant(), expiresSeconds: maybe { $0.int(1...9) },
+                    hash: text()))
+        case 14: .revokeToken(TokenName(unchecked: "ci.2"))
+        case 15: .tokensInForce
+        case 16:
+            .audit(
+                app: maybe { $0.app() }, after: maybe { Int64($0.int(0...9)) }, limit: int(1...1000), isRaw: chance())
         default: .why(app())
         }
     }
@@ -257,9 +286,14 @@ struct MessageMaker {
         case .eventBatch: .eventBatch(events: list { $0.event() }, decisions: list { $0.decision() })
         case .eventAck:
             .eventAck(eventsUpTo: Int64(number(upTo: 1 << 62)), decisionsUpTo: Int64(number(upTo: 1 << 62)))
+        case .heldRequests:
+            .heldRequests(
+                HeldRequests(
+                    canHold: chance(), waiting: list { .init(app: $0.app(), requests: 1 + $0.number(upTo: 1 << 31)) }))
         case .forwardRequest:
             .forwardRequest(
-                ControlRequest(operation: operation(), idempotencyKey: text(), actor: text()),
+                ControlRequest(
+                    operation: operation(), idempotencyKey: text(), actor: text(), caller: maybe { $0.caller() }),
                 deadlineMilliseconds: number(upTo: 86_400_000))
         case .forwardResponse:
             .forwardResponse(

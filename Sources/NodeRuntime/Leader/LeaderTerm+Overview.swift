@@ -6,9 +6,10 @@ import Scheduling
 
 extension LeaderTerm {
     /// Each second for each node that somebody looks at: from memory, and short.
-    func overview() -> ControlResponse {
+    func overview(within grant: AccessGrant?) -> ControlResponse {
         let second = surroundings.clock.wall().wholeSecond
-        let rows = applications.values.sorted { $0.name < $1.name }.map { application in
+        let shown = applications.values.filter { grant?.covers($0.name) != false }.sorted { $0.name < $1.name }
+        let rows = shown.map { application in
             let name = application.name
             let instances = reconciler.instances(of: name).filter { $0.state != .stopped }
             let observed = observed(application)
@@ -36,6 +37,14 @@ extension LeaderTerm {
 }
 
 extension StateStore {
+    /// Answers `Operation.eventsAfter`.
+    func numberedEvents(after id: Int64, limit: Int) async throws(StoreError) -> ControlResponse {
+        let newest = try await newestEventID()
+        let found = limit > 0 ? try await events(after: id, limit: min(limit, 1_000)) : []
+        return ControlResponse(
+            body: ["newest": .int(newest), "events": .array(found.map { Presentation.event(id: $0.id, $0.event) })])
+    }
+
     /// `GET /apps/{name}/history`: of an app that exists or existed.
     func history(of app: AppName, minutes: Int, now: WallTime) async throws(StoreError) -> ControlResponse {
         let since = WallTime(milliseconds: now.milliseconds - Int64(minutes) * 60_000)

@@ -6,9 +6,9 @@ import Scheduling
 
 /// Reads are answered from memory: what the leader holds is at least as new as what PostgreSQL has.
 extension LeaderTerm {
-    func read(_ operation: Operation) async -> ControlResponse? {
+    func read(_ request: ControlRequest) async -> ControlResponse? {
         do {
-            return try await answer(operation)
+            return try await answer(request.operation, within: request.caller?.grant)
         } catch let problem as Problem {
             return ControlResponse(problem)
         } catch let error as StoreError {
@@ -23,12 +23,13 @@ extension LeaderTerm {
         return application
     }
 
-    private func answer(_ operation: Operation) async throws -> ControlResponse {
+    /// - Parameter grant: of the caller; nil: everything is shown.
+    private func answer(_ operation: Operation, within grant: AccessGrant?) async throws -> ControlResponse {
         switch operation {
         case .listApps:
             return ControlResponse(
                 body: Presentation.appList(
-                    applications.values.sorted { $0.name < $1.name }.map {
+                    applications.values.filter { grant?.covers($0.name) != false }.sorted { $0.name < $1.name }.map {
                         Presentation.appListEntry($0, readyReplicas: reconciler.readyCount(of: $0.name))
                     }))
         case .appStatus(let name):
@@ -37,14 +38,17 @@ extension LeaderTerm {
                 body: Presentation.appStatus(
                     application, instances: reconciler.instances(of: name), usage: usage,
                     explanation: explain(application).joined(separator: " "),
-                    rollout: reconciler.rolloutView(of: name).map(Presentation.RolloutFigures.init)))
+                    rollout: reconciler.rolloutView(of: name).map(Presentation.RolloutFigures.init),
+                    waiting: waitingRequests(of: application)))
         case .appDocument(let name): return ControlResponse(body: Presentation.appDocument(try application(name)))
         case .appMetrics(let name): return try await metrics(of: try application(name))
         case .appLogs(let name, let lines): return try await logs(of: try application(name), lines: lines)
         case .events(let app, let limit):
             return ControlResponse(
                 body: Presentation.events(
-                    try await surroundings.store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
+                    try await surroundings.store.events(app: app, among: grant?.apps, limit: limit).map {
+                        ($0.id, $0.event)
+                    }))
         case .systemMetrics: return await systemMetrics()
         case .why(let name): return why(try application(name))
         case .simulate(let name, let request): return try await simulate(request, for: try application(name))
@@ -53,7 +57,9 @@ extension LeaderTerm {
         case .rolloutStatus(let name): return rolloutStatus(of: try application(name))
         case .revisions(let name): return try await revisions(of: try application(name))
         case .listNodes: return listNodes()
-        case .overview: return overview()
+        case .overview: return overview(within: grant)
+        case .eventsAfter(let id, let limit):
+            return try await surroundings.store.numberedEvents(after: id, limit: limit)
         case .followLog:
             throw Problem(
                 status: 400, code: "not-for-the-leader", title: "Not for the leader",
@@ -61,6 +67,10 @@ extension LeaderTerm {
         case .appHistory(let name, let minutes):
             return try await surroundings.store.history(
                 of: try application(name).name, minutes: minutes, now: surroundings.clock.wall())
+        case .listTokens: return try await listTokens()
+        case .tokensInForce: return try await tokensForNode()
+        case .audit(let app, let after, let limit, let isRaw):
+            return try await audit(app: app, after: after, limit: limit, isRaw: isRaw)
         default: preconditionFailure("read a write: \(operation)")  // `perform` sends writes elsewhere.
         }
     }
@@ -69,10 +79,16 @@ extension LeaderTerm {
     private func explain(_ application: Application) -> [String] {
         var sentences: [String] = []
         if application.status == .stopped {
-            sentences.append("The app is stopped: start it with `orchestry up \(application.name)`.")
+            let refusal = application.spec.scaling.scaleToZero == nil ? "" : " Requests don't start it."
+            sentences.append("The app is stopped: start it with `orchestry up \(application.name)`.\(refusal)")
         } else if let evaluation = surroundings.scaling.with({ $0.recentEvaluations(application.name).last }) {
             sentences += evaluation.words
             sentences += controlWords(of: application)
+            let ready = reconciler.replicaView(of: application.name).ready.keys
+            let percents = ready.compactMap { id in (usage[id]?.cpu).map { (id, $0) } }
+            if let hot = HotInstance(Dictionary(percents, uniquingKeysWith: { first, _ in first })) {
+                sentences.append(hot.words)
+            }
         }
         return sentences + reconciler.explain(application.name)
     }

@@ -13,7 +13,8 @@ extension LeaderTerm {
     func perform(_ request: ControlRequest) async -> ControlResponse? {
         await untilLoaded()
         guard isLoaded, surroundings.isActive(epoch) else { return nil }
-        guard request.operation.isWrite else { return await read(request.operation) }
+        if let problem = refusal(of: request) { return ControlResponse(problem) }
+        guard request.operation.isWrite else { return await read(request) }
         return await writeLock.withLock { await self.write(request) }
     }
 
@@ -26,6 +27,8 @@ extension LeaderTerm {
         var others: [Application] = []
         /// nil: removed.
         var secrets: [SecretName: SecretSummary?] = [:]
+        /// nil: revoked.
+        var tokens: [TokenName: APIToken?] = [:]
         var deleted: AppName?
         var retried: AppName?
         var scaled: (from: Int, to: Int)?
@@ -39,11 +42,16 @@ extension LeaderTerm {
         do {
             switch request.operation {
             case .stepDown:
+                noteCarriedOut(.stepDownRequested, "\(surroundings.me.id) was asked to give up its lease", request)
                 surroundings.stepDown()
                 return ControlResponse(body: Presentation.steppedDown(surroundings.me.id, epoch: epoch))
-            case .simulateMetrics(let name, let metrics): return try await simulate(metrics, app: name)
+            case .simulateMetrics(let name, let metrics):
+                let answer = try await simulate(metrics, app: name)
+                noteCarriedOut(.metricsSimulated, "Metrics of \(name) were made up", request)
+                return answer
             default:
                 try await settle()
+                if let problem = refusal(of: request) { throw problem }
                 return try await commit(try await planOnce(request), request: request)
             }
         } catch let earlier as EarlierAnswer {
@@ -100,13 +108,20 @@ extension LeaderTerm {
         } catch {
             throw Problem.secretsUnusable(error)
         }
-        guard isSame else {
+        guard isSame, Self.isSameCaller(stored.actor, request.actor) else {
             throw Problem(
                 status: 422, code: "idempotency-key-reused", title: "The idempotency key belongs to another request",
                 detail: "The key '\(request.idempotencyKey)' was used for another request within the last day, and "
                     + "nothing was changed now. Use a new key for a new request.")
         }
         return stored.response
+    }
+
+    /// A key belongs to who used it first. Nobody is told apart where nobody says who they are: a client that tries
+    /// several nodes may come from several addresses.
+    private static func isSameCaller(_ earlier: String, _ actor: String) -> Bool {
+        let isAnonymous = { (name: String) in name.hasPrefix("anonymous") }
+        return earlier == actor || isAnonymous(earlier) && isAnonymous(actor)
     }
 
     // MARK: Planning
@@ -149,6 +164,8 @@ extension LeaderTerm {
         case .setPolicy(let name, let policy): return try planPolicy(try existing(name), policy, request)
         case .retry(let name): return planRetry(try existing(name), request)
         case .setSecret(let sealed): return try await planSecret(sealed, request)
+        case .createToken(let wanted): return try await planToken(wanted, request)
+        case .revokeToken(let name): return try planRevocation(of: name, request)
         case .removeSecret(let name, let force): return try planRemoval(of: name, force: force, request)
         case .rollback(let name, let revision): return try await planRollback(try existing(name), to: revision, request)
         case .pauseRollout(let name): return try planPause(try existing(name), true, request)
@@ -171,6 +188,7 @@ extension LeaderTerm {
         let wall = surroundings.clock.wall()
         try refuseTakenHosts(of: spec)
         try refuseForbiddenMounts(of: spec)
+        try refuseForeignSecrets(of: spec, request)
         try refuseUnknownZones(of: spec.scaling, at: "scaling")
         var application: Application
         var isNewRevision = true
@@ -254,7 +272,7 @@ extension LeaderTerm {
                     body: Presentation.started(current.name, replicas: current.replicas, adopted: 0, started: 0)))
         }
         application.status = .running
-        application.replicas = current.spec.scaling.minReplicas
+        application.replicas = current.spec.scaling.leastAwake
         application.updatedAt = surroundings.clock.wall()
         let adopted = min(running, application.replicas)
         return Plan(
@@ -292,7 +310,8 @@ extension LeaderTerm {
 
     private func planScale(_ current: Application, to replicas: Int, _ request: ControlRequest) -> Plan {
         let second = surroundings.clock.wall().wholeSecond
-        if current.replicas == replicas, current.control?.active(at: second).fixed == nil {
+        let isAlike = current.replicas == replicas && (current.status == .running) == (replicas > 0)
+        if isAlike, current.control?.active(at: second).fixed == nil {
             return Plan(response: ControlResponse(body: Presentation.scaleNoChange(current.name, replicas: replicas)))
         }
         let wall = surroundings.clock.wall()
@@ -349,6 +368,9 @@ extension LeaderTerm {
         var application = current
         let merged = try ScalingPolicy.parse(policy, merging: current.document["scaling"] ?? [:])
         try refuseUnknownZones(of: merged.policy, at: "policy")
+        if merged.policy.minReplicas == 0, current.spec.kind != .http {
+            throw ValidationError([Violation("policy.minReplicas", ScalingPolicy.zeroNeedsHTTP)])
+        }
         application.spec.scaling = merged.policy
         if case .object(var members) = application.document {
             members["scaling"] = merged.scaling
@@ -381,7 +403,8 @@ extension LeaderTerm {
             plan.changes + [
                 .completeRequest(
                     key: request.idempotencyKey, response: plan.response, actor: request.actor,
-                    at: surroundings.clock.wall(), fingerprint: fingerprint)
+                    at: surroundings.clock.wall(), fingerprint: fingerprint),
+                auditChange(plan, request),
             ]
         var attempt = 0
         let turn = nextTurn()
@@ -412,6 +435,7 @@ extension LeaderTerm {
         }
         isInDoubt = false
         for (name, summary) in plan.secrets { secrets[name] = summary }
+        for (name, token) in plan.tokens { tokens[name] = token }
         for input in plan.inputs { reconcile(input) }
         if let application = plan.application {
             take(application, replacing: plan.scaled?.from, rollout: plan.rollout)

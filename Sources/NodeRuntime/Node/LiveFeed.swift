@@ -75,7 +75,7 @@ actor LiveFeed {
             let seen = changes.count
             note(cursor)
             let more = try await take(into: &page, filter, limit: limit)
-            if let known = page.cursor.overview, let changed = board.changes(after: known) {
+            if let known = page.cursor.overview, let changed = board.changes(after: known, visible: filter.visible) {
                 page.overview = changed.shown
                 page.cursor.overview = changed.version
             }

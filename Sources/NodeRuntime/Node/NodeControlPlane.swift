@@ -1,3 +1,4 @@
+import AccessControl
 import Logging
 import NodeConfiguration
 import OrchestryModel
@@ -14,6 +15,8 @@ struct NodeControlPlane: ControlPlane {
     let leaderWait: Duration
 
     func clusterView() async -> ClusterView { await node.clusterView() }
+
+    func noteRefusal(_ record: AuditRecord) { node.access.note(record) }
 
     func prometheusText() async -> String { await node.prometheusText() }
 
@@ -47,7 +50,7 @@ struct NodeControlPlane: ControlPlane {
             // Who leads is known a moment before that node is ready, and nothing tells when it is.
             await node.leaderChanges.wait(after: seen, atMost: .milliseconds(5))
         }
-        if !request.operation.isWrite, let stored = await node.readFromStore(request.operation) { return stored }
+        if !request.operation.isWrite, let stored = await node.readWithoutLeader(request) { return stored }
         return ControlResponse(
             .noLeader(
                 "No node could take this within \(patience) \(lastProblem.map { "(\($0))" } ?? "(no leader is elected)"). "

@@ -11,7 +11,9 @@ const SPARK_POINTS = 60;
 
 const known = {
   apps: new Map(), recent: new Map(), events: [], cluster: null,
-  isKnown: () => known.cluster !== null,
+  told: false,
+  // A token limited to some apps is told nothing of the cluster.
+  isKnown: () => known.told,
   open: (name) => { location.hash = `#/apps/${encodeURIComponent(name)}`; },
 };
 const main = document.getElementById('main');
@@ -71,6 +73,7 @@ function take(event) {
       needsOrder = true;
     }
     if (full) needsOrder = true;
+    known.told = true;
     if (cluster) known.cluster = cluster;
     redraw();
   } else if (event.type === 'event') {

@@ -31,7 +31,10 @@ export class ClusterView {
 
   update() {
     const cluster = this.source.cluster;
-    if (!cluster) return;
+    if (!cluster) {
+      if (this.source.isKnown()) this.facts.replaceChildren('This token is limited to some apps; the cluster is not shown.');
+      return;
+    }
     const apps = [...this.source.apps.values()];
     const facts = [
       ['Leader', cluster.leader_id ?? 'none, one is elected'], ['Epoch', String(cluster.term)],
