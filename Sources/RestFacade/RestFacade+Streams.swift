@@ -1,3 +1,4 @@
+import AccessControl
 import HTTPTypes
 import Hummingbird
 import Logging
@@ -128,7 +129,11 @@ extension RestFacade {
                 var writer = StreamWriter(
                     sink: sink, channel: channel, stall: stall, heartbeat: configuration.streamHeartbeat,
                     objection: objection, logger: logger)
-                try await request.body.consumeWithCancellationOnInboundClose { _ in try await body(&writer) }
+                do {
+                    try await request.body.consumeWithCancellationOnInboundClose { _ in try await body(&writer) }
+                } catch is CancellationError {
+                    // The client has gone.
+                }
                 try await sink.finish(nil)
             })
     }
