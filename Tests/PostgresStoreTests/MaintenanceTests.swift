@@ -14,9 +14,8 @@ struct MaintenanceTests {
         try await fixture.store.migrate()
         #expect(
             try await fixture.sql("SELECT version, name FROM schema_migrations ORDER BY 1")
-                == "1|leadership\n2|state\n3|promotion\n4|turns\n5|secrets\n6|rollouts\n7|scaling-control\n10|access\n"
-                + "11|audit\n12|event-order"
-        )
+                == "1|leadership\n2|state\n3|promotion\n4|turns\n5|secrets\n6|rollouts\n7|scaling-control\n"
+                + "10|access\n11|audit\n12|event-order")
         let tables = try await fixture.sql(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace")
         let names = Set(tables.split(separator: "\n").map(String.init))
