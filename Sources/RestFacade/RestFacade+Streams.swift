@@ -110,8 +110,8 @@ extension RestFacade {
         let (identification, authorization) = (identification, request.headers[.authorization])
         let address = context.address(request, proxies: configuration.proxies)
         // A token that is revoked or expires ends its streams too.
-        let objection: @Sendable () -> Problem? = {
-            switch identification.identify(authorization: authorization, address: address) {
+        let objection: @Sendable () async -> Problem? = {
+            switch await identification.identify(authorization: authorization, address: address) {
             case .known: nil
             case .unknown(let problem): problem
             }
@@ -195,14 +195,14 @@ struct StreamWriter {
     private let stall: Duration
     private let heartbeat: Duration
     /// Why the client may not have any more; nil: it may.
-    private let objection: @Sendable () -> Problem?
+    private let objection: @Sendable () async -> Problem?
     private let logger: Logger
     private var lastCheck = ContinuousClock.now
     private var lastWrite = ContinuousClock.now
 
     init(
         sink: any ResponseBodyWriter, channel: any Channel, stall: Duration, heartbeat: Duration,
-        objection: @escaping @Sendable () -> Problem?, logger: Logger
+        objection: @escaping @Sendable () async -> Problem?, logger: Logger
     ) {
         self.sink = sink
         self.channel = channel
@@ -222,7 +222,7 @@ struct StreamWriter {
         var ending: Problem?
         if ContinuousClock.now - lastCheck > .seconds(5) {
             lastCheck = .now
-            ending = objection()
+            ending = await objection()
             if let ending { text = ": \(ending.detail)\n\n" }
         }
         try await send(text)

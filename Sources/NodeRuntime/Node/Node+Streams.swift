@@ -1,4 +1,5 @@
 import Logging
+import NodeConfiguration
 import OrchestryModel
 import PostgresStore
 import RestFacade
