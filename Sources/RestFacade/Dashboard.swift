@@ -29,6 +29,7 @@ enum Dashboard {
         "app.js": .script(PackageResources.app_js), "api.js": .script(PackageResources.api_js),
         "dom.js": .script(PackageResources.dom_js), "list.js": .script(PackageResources.list_js),
         "detail.js": .script(PackageResources.detail_js), "charts.js": .script(PackageResources.charts_js),
+        "logs.js": .script(PackageResources.logs_js),
         "cluster.js": .script(PackageResources.cluster_js), "dialogs.js": .script(PackageResources.dialogs_js),
     ]
 

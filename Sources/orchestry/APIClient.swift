@@ -21,7 +21,8 @@ struct APIClient {
         self.patience = patience
         self.credentials = credentials
         var configuration = HTTPClient.Configuration()
-        configuration.timeout = .init(connect: .seconds(2))
+        // On a stream a server says something each 15 s: one that is silent for longer is gone.
+        configuration.timeout = .init(connect: .seconds(2), read: .seconds(40))
         // A server that refuses is left for the next at once; trying again is done here.
         configuration.connectionPool.retryConnectionEstablishment = false
         // A token goes to the servers that were named, not to where they point.

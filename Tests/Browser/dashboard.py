@@ -1,10 +1,11 @@
 """A person at the dashboard of a real cluster: finds an app, sees it scale, reads why, rolls it back.
 
-usage: dashboard.py URL APP OTHER FOLDER
+usage: dashboard.py URL APP OTHER FOLDER COUNT
   URL     a node's API
   APP     runs revision 2 with one replica, scales by itself on 10 requests a second and more
   OTHER   another node's API
   FOLDER  where the screenshots go
+  COUNT   of all apps, more than fit on the screen
 """
 import json
 import sys
@@ -13,7 +14,7 @@ import urllib.request
 
 from chromium import Chromium, PageFailure
 
-url, app, other, folder = sys.argv[1:]
+url, app, other, folder, count = sys.argv[1:]
 
 
 def post(path, body):
@@ -35,6 +36,13 @@ try:
     page.wait_text("Live", "#connection")
     page.wait_text(app)
     check("the leader and its epoch are shown", "epoch" in page.text("#leader"))
+
+    # However many apps there are, only the rows that can be seen exist.
+    page.wait("all apps are counted", f"document.querySelector('#count-apps').textContent === '{count}'")
+    check("a screenful of rows", page.evaluate("document.querySelectorAll('.row').length") < 60)
+    page.key("k")
+    page.wait("the last app is chosen and in sight", "document.querySelector('.row.selected')?.ariaRowIndex === String(%d)" % (int(count) + 1))
+    check("the other end has no more rows", page.evaluate("document.querySelectorAll('.row').length") < 60)
 
     # Found and opened without a mouse.
     page.key("/")
@@ -83,6 +91,13 @@ try:
     page.click("dialog button[type=submit]", "Pause")
     page.wait("it is paused", "[...document.querySelectorAll('.actions button')].some((node) => !node.hidden && node.textContent.includes('Resume'))")
     print("ok: autoscaling is paused", flush=True)
+
+    page.click("button", "Scale…")
+    page.wait_text("wanted now", "dialog")
+    page.type("2")
+    page.key("Enter")
+    page.wait("two replicas are wanted", "document.querySelectorAll('.fact dd')[1].textContent === '2'")
+    print("ok: scaled by hand", flush=True)
 
     # Back to the revision before, with a question in between.
     page.click("button", "Roll back")

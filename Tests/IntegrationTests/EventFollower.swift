@@ -17,6 +17,8 @@ actor EventFollower {
     /// Connections that gave something.
     private(set) var connections = 0
     private(set) var resets = 0
+    /// Nodes that said that they stop.
+    private(set) var farewells = 0
     private var lastID: Int64
 
     /// - Parameters:
@@ -57,6 +59,7 @@ actor EventFollower {
 
     private func take(_ line: String) {
         if line.hasPrefix("id: "), let id = Int64(line.dropFirst(4)) { lastID = id }
+        if line.hasPrefix(": this node stops") { farewells += 1 }
         if line == "event: reset" { resets += 1 }
         if line.hasPrefix("data: {\"app_name\""), let event = try? JSONValue(json: line.dropFirst(6).utf8) {
             received.append(Received(id: lastID, event: event))

@@ -78,6 +78,27 @@ struct EventStreamTests {
             )
         }
     }
+
+    @Test func `a worker, which has no PostgreSQL, streams the same, and a node that stops says so`() async throws {
+        try await withCluster("stream-worker", .init(proxy: false, workers: 1)) { cluster in
+            _ = try await cluster.leadership()
+            let worker = try #require(cluster.workers.first)
+            let follower = EventFollower(cluster, via: [worker])
+            let task = Task { await follower.run() }
+            defer { task.cancel() }
+            try await cluster.registerWeb(via: worker)
+            try await eventuallyTrue("the worker's client has the event", within: .seconds(30)) {
+                await follower.received.contains { $0.event["event_type"] == "app_registered" }
+            }
+            let received = await follower.received
+            let newest = try #require(received.last?.id)
+            let ids = try cluster.postgres.query(
+                "SELECT string_agg(id::text, ',' ORDER BY id) FROM events WHERE id <= \(newest)", on: cluster.database)
+            #expect(received.map { "\($0.id)" }.joined(separator: ",") == ids)
+            await cluster.terminate(worker.id)
+            try await eventuallyTrue("its client was told") { await follower.farewells == 1 }
+        }
+    }
 }
 
 extension Array {

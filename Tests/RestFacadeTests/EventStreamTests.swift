@@ -4,6 +4,7 @@ import HummingbirdTesting
 import Logging
 import OrchestryModel
 import RestFacade
+import TestSupport
 import Testing
 
 /// `GET /events/stream` over real connections.
@@ -19,15 +20,20 @@ struct EventStreamTests {
     }
 
     private func read(
-        _ facade: RestFacade, _ path: String = "/events/stream", headers: String = "", after pause: Duration = .zero
+        _ facade: RestFacade, _ path: String = "/events/stream", headers: String = "",
+        after wait: @escaping @Sendable (_ port: Int) async throws -> Void = { _ in }
     ) async throws -> String {
         try await facade.application().test(.live) { client in
             let port = try #require(client.port)
             // Of the chunks' own lines, which end in both.
-            return try await RawConnection.read(
-                port: port, head: "GET \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\(headers)\r\n", after: pause
-            ).replacing("\r\n", with: "\n")
+            return try await RawConnection.read(port: port, head: Self.head(path, headers)) {
+                try await wait(port)
+            }.replacing("\r\n", with: "\n")
         }
+    }
+
+    private static func head(_ path: String, _ headers: String = "") -> String {
+        "GET \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\(headers)\r\n"
     }
 
     @Test func `begins now, gives events with their ids, and says when the node stops`() async throws {
@@ -94,14 +100,29 @@ struct EventStreamTests {
         for _ in 1...3 { #expect(try await read(one).hasPrefix("HTTP/1.1 200")) }
     }
 
-    @Test func `a client that does not read is cut off`() async throws {
+    @Test(arguments: [
+        ("/events/stream", "/apps/web/logs?follow=true"), ("/apps/web/logs?follow=true", "/events/stream"),
+    ])
+    func `a client that does not read is cut off, and its place is free`(_ slow: String, _ quick: String) async throws {
         // Far more than the sockets of both sides hold.
         let long = String(repeating: "x", count: 20_000)
-        let pages = (0..<40).map { Samples.page($0 * 100 + 1...$0 * 100 + 100, message: long) }
-        let plane = ScriptedControlPlane(pages: pages)
-        let text = try await read(facade(plane, stall: .milliseconds(300)), after: .seconds(3))
-        #expect(text.contains("id: 1\n"))
+        let isOfEvents = slow.hasPrefix("/events")
+        let line = Presentation.LogLine(
+            timestampSeconds: 1, containerID: "c", instance: InstanceID(unchecked: "web-1-a"),
+            node: NodeID(unchecked: "n"), message: long)
+        let plane = ScriptedControlPlane(
+            pages: isOfEvents ? (0..<40).map { Samples.page($0 * 100 + 1...$0 * 100 + 100, message: long) } : [],
+            logs: isOfEvents ? [] : Array(repeating: Array(repeating: line, count: 100), count: 40))
+        let text = try await read(facade(plane, maxStreams: 1, stall: .milliseconds(300)), slow) { port in
+            #expect(await eventually { plane.askedPages > 0 })
+            let isFree = try await eventually(within: .seconds(30)) {
+                try await RawConnection.read(port: port, head: Self.head(quick)).hasPrefix("HTTP/1.1 200")
+            }
+            #expect(isFree)
+        }
+        #expect(text.hasPrefix("HTTP/1.1 200"))
+        #expect(text.contains(long))
         #expect(!text.contains("this node stops"))
-        #expect(plane.askedCursors.count < 40)
+        #expect(plane.askedPages < 40)
     }
 }

@@ -96,6 +96,28 @@ struct OverviewBoardTests {
         #expect(third.shown["cluster"]?["term"] == 2)
     }
 
+    @Test func `a client limited to some apps sees these, and nothing of the cluster`() throws {
+        var board = OverviewBoard()
+        _ = board.update(rows: [row("a", 1), row("b", 1)], cluster: ["term": 1])
+        let own: Set<AppName> = [AppName(unchecked: "b")]
+        let first = try #require(board.changes(after: 0, visible: own))
+        #expect(names(first.shown) == ["b"])
+        #expect(first.shown["cluster"] == nil)
+        _ = board.update(rows: [row("b", 1)], cluster: ["term": 2])
+        let second = try #require(board.changes(after: first.version, visible: own))
+        #expect(names(second.shown).isEmpty)
+        #expect(second.shown["gone"] == [])
+        #expect(second.shown["cluster"] == nil)
+
+        let filter = EventFilter(visible: own)
+        #expect(!filter.admits(Samples.event(1)))
+        var event = Samples.event(2)
+        event.app = AppName(unchecked: "b")
+        #expect(filter.admits(event))
+        event.app = nil
+        #expect(!filter.admits(event))
+    }
+
     @Test func `an app that came back is not gone, and who missed too much gets everything`() throws {
         var board = OverviewBoard()
         _ = board.update(rows: [row("a", 1)], cluster: .null)

@@ -4,8 +4,10 @@ import NIOPosix
 /// HTTP by hand, for requests no well-behaved client sends.
 enum RawConnection {
     /// Sends a request and returns all that comes until the other side closes.
-    /// - Parameter pause: before anything is read.
-    static func read(port: Int, head: String, after pause: Duration = .zero) async throws -> String {
+    /// - Parameter wait: until it returns nothing is read.
+    static func read(
+        port: Int, head: String, after wait: @Sendable () async throws -> Void = {}
+    ) async throws -> String {
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             // Small, so that the other side soon notices that nobody reads.
             .channelOption(.socketOption(.so_rcvbuf), value: 4_096)
@@ -18,7 +20,7 @@ enum RawConnection {
             }
         return try await channel.executeThenClose { inbound, outbound in
             try await outbound.write(ByteBuffer(string: head))
-            try await Task.sleep(for: pause)
+            try await wait()
             var answer = ""
             do {
                 for try await part in inbound { answer += String(buffer: part) }

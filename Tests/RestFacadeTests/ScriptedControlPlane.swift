@@ -17,6 +17,13 @@ final class ScriptedControlPlane: ControlPlane {
     /// What comes of an app's output, page by page.
     private let logs: [[Presentation.LogLine]]
     private let cursors = Mutex<[StreamCursor]>([])
+    private let logPages = Counter()
+
+    private final class Counter: Sendable {
+        private let count = Mutex(0)
+        func note() { count.withLock { $0 += 1 } }
+        var value: Int { count.withLock { $0 } }
+    }
 
     /// - Parameters:
     ///   - answers: given in this order, one a request; then `fallback`.
@@ -56,6 +63,9 @@ final class ScriptedControlPlane: ControlPlane {
     /// What the streams asked for, in order.
     var askedCursors: [StreamCursor] { cursors.withLock { $0 } }
 
+    /// How many pages of events and of output were asked for.
+    var askedPages: Int { askedCursors.count + logPages.value }
+
     func newestEventID() async throws(Problem) -> Int64 { newest }
 
     /// The pages in turn, then the end.
@@ -69,16 +79,21 @@ final class ScriptedControlPlane: ControlPlane {
     }
     func followLogs(of app: AppName, tail: Int) async throws(Problem) -> any LogFollowing {
         guard app.rawValue != "gone" else { throw .appNotFound(app) }
-        return ScriptedLogs(lines: logs.map { Array($0.suffix(tail)) })
+        return ScriptedLogs(lines: logs.map { Array($0.suffix(tail)) }) { [logPages] in logPages.note() }
     }
     func prometheusText() async -> String { "# TYPE up gauge\nup 1\n" }
 }
 
 final class ScriptedLogs: LogFollowing {
     private let lines: Mutex<[[Presentation.LogLine]]>
-    init(lines: [[Presentation.LogLine]]) { self.lines = Mutex(lines) }
+    private let asked: @Sendable () -> Void
+    init(lines: [[Presentation.LogLine]], asked: @escaping @Sendable () -> Void) {
+        self.lines = Mutex(lines)
+        self.asked = asked
+    }
     func next(atMost: Duration) async throws(Problem) -> [Presentation.LogLine]? {
-        lines.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+        asked()
+        return lines.withLock { $0.isEmpty ? nil : $0.removeFirst() }
     }
 }
 

@@ -87,6 +87,7 @@ actor LogTails {
     private let engine: DockerEngine
     private let logger: Logger
     private var tails: [Key: Tail] = [:]
+    private var isFull = false
 
     init(engine: DockerEngine, logger: Logger) {
         self.engine = engine
@@ -150,7 +151,17 @@ actor LogTails {
     }
 
     private func open(_ key: Key, container: String?, cursor: LogCursor?, tail: Int?) -> Tail? {
-        guard let container, tails.count < Self.mostTails else { return nil }
+        guard let container else { return nil }
+        guard tails.count < Self.mostTails else {
+            if !isFull {
+                logger.warning(
+                    "As much output is followed on this node as may be: further followers wait until one goes",
+                    metadata: ["instance": "\(key.instance)", "readers": "\(tails.count)"])
+            }
+            isFull = true
+            return nil
+        }
+        isFull = false
         let opened = Tail(container: container)
         tails[key] = opened
         let last = cursor.flatMap { $0.container == container ? $0.position : nil }

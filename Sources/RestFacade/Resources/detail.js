@@ -1,14 +1,14 @@
 // One app: what it does, why, with what instances, since which revision; its events and its logs.
 
-import { h, setText, setClass, fmt, throttled, toast } from './dom.js';
-import { get, follow, appPath } from './api.js';
+import { h, setText, setClass, fmt, throttled } from './dom.js';
+import { get, appPath } from './api.js';
 import { chart } from './charts.js';
 import { condition } from './list.js';
+import { LogPanel } from './logs.js';
 import * as dialogs from './dialogs.js';
 
 const RANGES = [[5, '5 min'], [15, '15 min'], [60, '1 h'], [360, '6 h'], [1440, '24 h']];
 const TABS = [['overview', 'Overview'], ['revisions', 'Revisions'], ['events', 'Events'], ['logs', 'Logs']];
-const MOST_LINES = 3000;
 
 function fact(label) {
   const value = h('dd', {});
@@ -50,7 +50,7 @@ export class Detail {
   stop() {
     this.stopped = true;
     for (const stop of this.stops) stop();
-    this.stopLogs?.();
+    this.logs.stop();
     for (const one of Object.values(this.charts)) one.stop();
   }
 
@@ -68,8 +68,9 @@ export class Detail {
     this.tabs = TABS.map(([id, label]) => ({
       id, node: h('a', { class: 'tab', role: 'tab', id: `tab-${id}`, 'aria-controls': `panel-${id}`, href: `#/apps/${encodeURIComponent(this.name)}/${id}` }, label),
     }));
+    this.logs = new LogPanel(this.name);
     this.panels = {
-      overview: this.buildOverview(), revisions: this.buildRevisions(), events: this.buildEvents(), logs: this.buildLogs(),
+      overview: this.buildOverview(), revisions: this.buildRevisions(), events: this.buildEvents(), logs: this.logs.node,
     };
     this.missing = h('p', { class: 'empty', hidden: true });
     this.node = h('section', { class: 'view detail' },
@@ -135,23 +136,13 @@ export class Detail {
     return h('div', { class: 'panel' }, this.events);
   }
 
-  buildLogs() {
-    this.logLines = h('div', { class: 'log', tabindex: 0, role: 'log', 'aria-label': `Output of ${this.name}`, 'aria-live': 'off' });
-    this.logStatus = h('span', { class: 'muted' });
-    this.logFilter = h('input', { type: 'search', placeholder: 'Only lines with…', 'aria-label': 'Only lines with', oninput: () => this.filterLog() });
-    this.logFollow = h('input', { type: 'checkbox', id: 'follow', checked: true, onchange: () => this.scrollLog() });
-    return h('div', { class: 'panel' },
-      h('div', { class: 'section-line' }, this.logFilter, h('label', { class: 'check', for: 'follow' }, this.logFollow, 'Stay at the end'), this.logStatus),
-      this.logLines);
-  }
-
   select(tab) {
     this.tab = TABS.some(([id]) => id === tab) ? tab : 'overview';
     for (const one of this.tabs) one.node.setAttribute('aria-selected', String(one.id === this.tab));
     for (const [id, panel] of Object.entries(this.panels)) panel.hidden = id !== this.tab;
     if (this.tab === 'overview') this.loadStatus();
     if (this.tab === 'revisions') this.loadRevisions();
-    if (this.tab === 'logs') this.startLogs(); else { this.stopLogs?.(); this.stopLogs = null; }
+    if (this.tab === 'logs') this.logs.start(); else this.logs.stop();
   }
 
   // What comes by itself
@@ -358,49 +349,6 @@ export class Detail {
     if (first) this.events.prepend(node); else this.events.append(node);
     if (this.events.children.length > 400) this.events.lastElementChild.remove();
   }
-
-  // Logs
-
-  startLogs() {
-    if (this.stopLogs) return;
-    this.logLines.replaceChildren();
-    setText(this.logStatus, 'Connecting…');
-    const pending = [];
-    const flush = throttled(150, () => {
-      const lines = pending.splice(0);
-      const wanted = this.logFilter.value.toLowerCase();
-      this.logLines.append(...lines.slice(-MOST_LINES).map((line) => {
-        const node = h('div', { class: 'log-line' },
-          h('time', {}, new Date(line.timestamp * 1000).toISOString().slice(11, 23)),
-          h('span', { class: 'log-from', title: `${line.instance} on ${line.node}` }, line.instance.split('-').pop()),
-          h('span', { class: 'log-text' }, line.message));
-        node.hidden = Boolean(wanted) && !line.message.toLowerCase().includes(wanted);
-        return node;
-      }));
-      while (this.logLines.children.length > MOST_LINES) this.logLines.firstElementChild.remove();
-      this.scrollLog();
-    });
-    this.stopLogs = follow(appPath(this.name, '/logs?follow=true&lines=100'), (event) => {
-      if (event.type === 'log') { pending.push(event.data); flush(); }
-      if (event.type === 'gone') toast(event.data.detail, 'bad');
-    }, (status, reason) => {
-      // The last lines come again.
-      if (status === 'live') this.logLines.replaceChildren();
-      setText(this.logStatus, { live: 'Live', waiting: 'Connecting again…', refused: reason }[status]);
-    });
-  }
-
-  scrollLog() {
-    if (this.logFollow.checked) this.logLines.scrollTop = this.logLines.scrollHeight;
-  }
-
-  filterLog() {
-    const wanted = this.logFilter.value.toLowerCase();
-    for (const node of this.logLines.children) {
-      node.hidden = Boolean(wanted) && !node.querySelector('.log-text').textContent.toLowerCase().includes(wanted);
-    }
-    this.scrollLog();
-  }
 }
 
 /** The autoscaler is who decides; others are named. */
@@ -414,7 +362,7 @@ const URGENT = /lost|failed|unhealthy|exited|rejected|refused|dropped|expiring/;
 export function eventLine(event, withApp = false) {
   return h('li', { 'data-id': event.id, 'data-type': event.event_type },
     h('time', { title: event.node_id }, fmt.date(event.timestamp)),
-    h('span', { class: `badge ${URGENT.test(event.event_type) ? 'bad' : 'plain-badge'}` }, event.event_type.replaceAll('_', ' ')),
+    h('span', { class: 'event-kind' }, h('span', { class: `badge ${URGENT.test(event.event_type) ? 'bad' : ''}` }, event.event_type.replaceAll('_', ' '))),
     withApp ? (event.app_name ? h('a', { href: `#/apps/${encodeURIComponent(event.app_name)}` }, event.app_name) : h('span', { class: 'muted' }, 'cluster')) : null,
     h('span', { class: 'event-text' }, event.message));
 }
