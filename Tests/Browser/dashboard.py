@@ -23,10 +23,17 @@ def post(path, body):
         return json.load(answer)
 
 
+began = time.monotonic()
+
+
+def done(what):
+    print(f"ok after {time.monotonic() - began:.0f} s: {what}", flush=True)
+
+
 def check(what, holds):
     if not holds:
         raise PageFailure(f"not so: {what}\n--- the page:\n{page.text('body')[:4000]}")
-    print("ok:", what, flush=True)
+    done(what)
 
 
 page = Chromium()
@@ -67,7 +74,7 @@ try:
     page.wait("more replicas are wanted", "Number(document.querySelectorAll('.fact dd')[1].textContent) > 1", 20)
     page.wait("a second instance is ready, and listed",
               "[...document.querySelectorAll('.plain .badge.good')].filter((node) => node.textContent === 'ready').length > 1", 60)
-    print("ok: it scaled, and was seen to", flush=True)
+    done("it scaled, and was seen to")
 
     # Why: in words, and at the step in the chart.
     page.wait_text("rps", ".decisions", 20)
@@ -90,14 +97,14 @@ try:
     page.click("button", "Pause autoscaling")
     page.click("dialog button[type=submit]", "Pause")
     page.wait("it is paused", "[...document.querySelectorAll('.actions button')].some((node) => !node.hidden && node.textContent.includes('Resume'))")
-    print("ok: autoscaling is paused", flush=True)
+    done("autoscaling is paused")
 
     page.click("button", "Scale…")
     page.wait_text("wanted now", "dialog")
     page.type("2")
     page.key("Enter")
     page.wait("two replicas are wanted", "document.querySelectorAll('.fact dd')[1].textContent === '2'")
-    print("ok: scaled by hand", flush=True)
+    done("scaled by hand")
 
     # Back to the revision before, with a question in between.
     page.click("button", "Roll back")
@@ -124,7 +131,7 @@ try:
     page.open(other + f"/ui#/apps/{app}/logs")
     page.wait_text("Live", ".panel:not([hidden]) .muted")
     page.wait("a line of output", "document.querySelectorAll('.log-line').length > 0", 30)
-    print("ok: logs come", flush=True)
+    done("logs come")
 
     # A phone.
     page.theme("light")

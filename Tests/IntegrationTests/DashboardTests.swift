@@ -36,6 +36,7 @@ struct DashboardTests {
                     "/apps/register", Cluster.document(name, scaling: scaling, image: image), to: shown)
                 #expect(answer.status == 200, "\(answer.text)")
             }
+            let began = ContinuousClock.now
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for first in 0..<8 {
                     group.addTask {
@@ -48,6 +49,7 @@ struct DashboardTests {
                 }
                 try await group.waitForAll()
             }
+            print("\(Self.others) apps registered in \(ContinuousClock.now - began)")
             #expect(try await cluster.post("/apps/shop/up", to: shown).status == 200)
             try await cluster.waitForReady("shop", 1, via: shown)
             let output = try await Tool.named("python3").run([

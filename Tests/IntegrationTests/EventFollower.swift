@@ -20,6 +20,8 @@ actor EventFollower {
     /// Nodes that said that they stop.
     private(set) var farewells = 0
     private var lastID: Int64
+    /// What has come of the next event: without its blank line it may be cut short, and its id counts for nothing.
+    private var begun: (id: Int64?, event: JSONValue?) = (nil, nil)
 
     /// - Parameters:
     ///   - members: asked in turn.
@@ -46,6 +48,7 @@ actor EventFollower {
         let response = try await cluster.http.execute(request, timeout: .hours(1))
         guard response.status == .ok else { return }
         connections += 1
+        begun = (nil, nil)
         var rest = ByteBuffer()
         for try await var chunk in response.body {
             rest.writeBuffer(&chunk)
@@ -58,11 +61,13 @@ actor EventFollower {
     }
 
     private func take(_ line: String) {
-        if line.hasPrefix("id: "), let id = Int64(line.dropFirst(4)) { lastID = id }
+        if line.hasPrefix("id: ") { begun.id = Int64(line.dropFirst(4)) }
         if line.hasPrefix(": this node stops") { farewells += 1 }
         if line == "event: reset" { resets += 1 }
-        if line.hasPrefix("data: {\"app_name\""), let event = try? JSONValue(json: line.dropFirst(6).utf8) {
-            received.append(Received(id: lastID, event: event))
-        }
+        if line.hasPrefix("data: {\"app_name\"") { begun.event = try? JSONValue(json: line.dropFirst(6).utf8) }
+        guard line.isEmpty else { return }
+        lastID = begun.id ?? lastID
+        if let event = begun.event { received.append(Received(id: lastID, event: event)) }
+        begun = (nil, nil)
     }
 }
