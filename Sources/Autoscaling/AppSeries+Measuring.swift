@@ -14,27 +14,34 @@ struct MicroTraffic: Sendable {
         MicroTraffic(rate: max(left.rate, right.rate), concurrency: max(left.concurrency, right.concurrency))
     }
 
-    /// The mean without the strongest second; zero for fewer than two known ones.
-    static func settled(_ seconds: some Sequence<MicroTraffic?>) -> MicroTraffic {
-        var sum = MicroTraffic()
-        var strongest = MicroTraffic()
-        var known: Int64 = 0
-        for case let traffic? in seconds {
-            sum += traffic
-            strongest = larger(strongest, traffic)
-            known += 1
-        }
-        guard known > 1 else { return MicroTraffic() }
-        return MicroTraffic(
-            rate: (sum.rate - strongest.rate) / (known - 1),
-            concurrency: (sum.concurrency - strongest.concurrency) / (known - 1))
-    }
-
     /// This, with `part` of it (0…1) replaced.
     func mixed(with other: MicroTraffic, part: Double) -> MicroTraffic {
         MicroTraffic(
             rate: rate + Int64((Double(other.rate - rate) * part).rounded()),
             concurrency: concurrency + Int64((Double(other.concurrency - concurrency) * part).rounded()))
+    }
+}
+
+/// Seconds whose strongest one does not count.
+struct SettledTraffic {
+    private var sum = MicroTraffic()
+    private var strongest = MicroTraffic()
+    private var known: Int64 = 0
+
+    /// - Parameter second: nil: not known.
+    mutating func add(_ second: MicroTraffic?) {
+        guard let second else { return }
+        sum += second
+        strongest = MicroTraffic.larger(strongest, second)
+        known += 1
+    }
+
+    /// Zero for fewer than two known seconds.
+    var mean: MicroTraffic {
+        guard known > 1 else { return MicroTraffic() }
+        return MicroTraffic(
+            rate: (sum.rate - strongest.rate) / (known - 1),
+            concurrency: (sum.concurrency - strongest.concurrency) / (known - 1))
     }
 }
 
@@ -114,23 +121,23 @@ extension AppSeries {
         }
         var own = MicroTraffic()
         var common = end
-        for position in nodes.indices {
-            let latest = nodes[position].latest
-            guard latest != Int64.min, latest >= start else { continue }
-            let onTime = latest >= end - Self.lateSeconds
-            let nodeEnd = onTime ? latest : end
-            let from = nodeEnd - Int64(seconds) + 1
-            own += MicroTraffic.settled((from...nodeEnd).lazy.map { nodes[position].traffic(at: $0) })
-            if onTime { common = min(common, latest) }
+        for node in nodes where node.latest != Int64.min && node.latest >= start {
+            let onTime = node.latest >= end - Self.lateSeconds
+            let nodeEnd = onTime ? node.latest : end
+            var settled = SettledTraffic()
+            for second in nodeEnd - Int64(seconds) + 1...nodeEnd { settled.add(node.traffic(at: second)) }
+            own += settled.mean
+            if onTime { common = min(common, nodeEnd) }
         }
-        let together = (common - Int64(seconds) + 1...common).lazy.map { second -> MicroTraffic? in
+        var together = SettledTraffic()
+        for second in common - Int64(seconds) + 1...common {
             var sum: MicroTraffic?
             for node in nodes {
                 if let traffic = node.traffic(at: second) { sum = (sum ?? MicroTraffic()) + traffic }
             }
-            return sum
+            together.add(sum)
         }
-        reading.low = MicroTraffic.larger(own, MicroTraffic.settled(together))
+        reading.low = MicroTraffic.larger(own, together.mean)
         return reading
     }
 

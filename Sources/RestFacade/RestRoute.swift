@@ -4,13 +4,13 @@ import HTTPTypes
 package enum RestRoute: String, CaseIterable, Sendable {
     case register, start, stop, scale, autoscale, retry, setPolicy, simulateMetrics, simulate, deleteApp
     case listApps, appStatus, appDocument, appLogs, appMetrics, why
-    case events, systemMetrics, prometheusMetrics
+    case appHistory, events, eventStream, systemMetrics, prometheusMetrics
     case listSecrets, showSecret, setSecret, removeSecret
     case rollback, pauseRollout, resumeRollout, abortRollout, rolloutStatus, revisions
     case clusterStatus, clusterLeader, clusterHealth, stepDown
     case listNodes, cordonNode, uncordonNode, drainNode, rebalance
     case listTokens, createToken, revokeToken, audit
-    case health, openAPI
+    case health, openAPI, dashboard, dashboardFile
 
     package var method: HTTPRequest.Method {
         switch self {
@@ -23,7 +23,8 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .setSecret: .put
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
             .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
-            .openAPI, .rolloutStatus, .revisions, .listNodes, .listTokens, .audit:
+            .openAPI, .rolloutStatus, .revisions, .listNodes, .listTokens, .audit, .appHistory, .eventStream,
+            .dashboard, .dashboardFile:
             .get
         }
     }
@@ -61,7 +62,9 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .uncordonNode: "/nodes/{node}/uncordon"
         case .drainNode: "/nodes/{node}/drain"
         case .rebalance: "/cluster/rebalance"
+        case .appHistory: "/apps/{name}/history"
         case .events: "/events"
+        case .eventStream: "/events/stream"
         case .systemMetrics: "/metrics"
         case .prometheusMetrics: "/metrics/prometheus"
         case .listSecrets: "/secrets"
@@ -75,6 +78,8 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .stepDown: "/cluster/step-down"
         case .health: "/health"
         case .openAPI: "/openapi.json"
+        case .dashboard: "/ui"
+        case .dashboardFile: "/ui/{file}"
         }
     }
 

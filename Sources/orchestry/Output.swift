@@ -12,8 +12,16 @@ enum Output {
         }
     }
 
-    /// Sends what was printed on its way, for a reader that follows.
-    static func flush() { fflush(nil) }
+    /// Prints one of many that come, a line each in JSON, and sends it on its way: somebody follows.
+    /// - Parameter row: the human form, one line.
+    static func showNext(_ value: JSONValue, as format: OutputFormat, row: (JSONValue) -> String) {
+        switch format {
+        case .table: print(row(value))
+        case .json: print(value.jsonText())
+        case .yaml: print("---\n" + YAMLText.write(value), terminator: "")
+        }
+        fflush(nil)
+    }
 
     /// A line on standard error.
     static func complain(_ text: String) {

@@ -160,6 +160,11 @@ struct AccessTests {
                 .POST, "/apps/register", Cluster.document("web"), token: ci, of: worker, on: cluster)
             #expect(registered.status == 200, "\(registered.text)")
             #expect(try await ask(.DELETE, "/apps/other", token: ci, of: worker, on: cluster).status == 403)
+            // Streams would ask in the worker's own name.
+            for path in ["/events/stream", "/apps/web/logs?follow=true"] {
+                let stream = try await ask(.GET, path, token: ci, of: worker, on: cluster)
+                #expect(stream.status == 503 && stream.text.contains("controller-1"), "\(stream.text)")
+            }
             // The worker itself takes the bootstrap token, too: here every node has the file.
             #expect(try await cluster.post("/apps/web/down", to: worker).status == 400)
             let record = try #require(

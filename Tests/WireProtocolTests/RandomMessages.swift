@@ -207,7 +207,7 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...17) {
+        switch int(0...21) {
         case 0: .register(document: document())
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document())
@@ -220,6 +220,11 @@ struct MessageMaker {
         case 8: .uncordonNode(node())
         case 9: .rebalance(maxMoves: int(1...100))
         case 10: .listNodes
+        case 17: .overview
+        case 18:
+            .followLog(instance(), session: text(20), cursor: maybe { $0.text(40) }, tail: maybe { $0.int(0...100) })
+        case 20: .eventsAfter(Int64(int(0...9)), limit: int(0...1000))
+        case 19: .appHistory(app(), minutes: int(1...1440))
         case 11: .autoscale(app(), AutoscaleChange(.pause, .in, forSeconds: maybe { $0.int(1...9) }))
         case 12:
             .simulate(
