@@ -14,14 +14,20 @@ package enum Presentation {
         ["events": .array(events.map { event(id: $0.id, $0.event) })]
     }
 
-    /// One event of `GET /events` and of `GET /events/stream`.
+    /// One event of `GET /events` and of `GET /events/stream`. Those that tell of trouble say of which category, and what is
+    /// done about it.
     package static func event(id: Int64, _ event: Event) -> JSONValue {
-        [
+        var members: [String: JSONValue] = [
             "id": .string(String(id)), "app_name": JSONValue(event.app?.rawValue),
             "event_type": .string(event.kind), "message": .string(event.message),
             "timestamp": seconds(event.time), "details": event.details,
             "node_id": .string(event.node.rawValue), "sequence": .int(event.sequence),
         ]
+        if let category = EventKind(rawValue: event.kind)?.category {
+            members["category"] = .string(category.rawValue)
+            members["recovery"] = .string(category.recovery)
+        }
+        return .object(members)
     }
 
     /// One line of a container's output.
