@@ -45,6 +45,7 @@ try:
 
     # Found and opened without a mouse.
     page.key("/")
+    page.wait("the search has the focus", "document.activeElement?.id === 'search'")
     page.type(app)
     page.wait("one row", "document.querySelectorAll('.row').length === 1")
     page.screenshot(folder + "/apps-light.png")

@@ -26,6 +26,7 @@ try:
     page.wait("only those in need are listed", f"{rows} === 1")
     page.click("button.filter", "All")
     page.key("/")
+    page.wait("the search has the focus", "document.activeElement?.id === 'search'")
     page.type(app)
     page.wait("one is found", f"{rows} === 1")
     page.key("Enter")

@@ -74,7 +74,7 @@ struct SchemathesisTests {
         let address = "http://127.0.0.1:\(member.apiPort)"
         let report = cluster.folder.appending("schemathesis-\(UUID().uuidString).har")
         var arguments = [
-            "run", "--url", address, "--seed", "20261128", "--max-examples", "4", "--workers", "2", "--no-color",
+            "run", "--url", address, "--seed", "20261128", "--max-examples", "4", "--no-color",
             "--warnings", "off",
             "--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--suppress-health-check", "all",
             "--generation-database", "none", "--checks",
