@@ -16,6 +16,7 @@ extension RestFacade {
     /// From HTTP to a request of the control plane and back, within the time limit.
     func ask(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
         let key = try idempotencyKey(request)
+        if !route.isConditional { try refuseCondition(request) }
         let answer = try await withThrowingTaskGroup(of: ControlResponse?.self) { group in
             group.addTask {
                 let operation = try await operation(route, request, context)
@@ -40,6 +41,9 @@ extension RestFacade {
         }
         var response = Response(answer)
         if route.method != .get { response.headers[.idempotencyKey] = key }
+        if route == .appDocument, let tag = Presentation.tag(ofDocument: answer.body) {
+            response.headers[.eTag] = "\"\(tag)\""
+        }
         return response
     }
 
@@ -51,7 +55,8 @@ extension RestFacade {
             let document = try await body(request)
             // The leader reads it again: this only spares everyone the way there and the wait for a leader.
             _ = try AppSpec.parse(document)
-            return .register(document: document)
+            return .register(document: document, condition: try condition(request))
+        case .plan: return .plan(documents: try Operation.parsePlan(try await body(request)))
         case .start: return .start(try app(context))
         case .stop: return .stop(try app(context))
         case .retry: return .retry(try app(context))
@@ -68,7 +73,8 @@ extension RestFacade {
             return .simulate(name, try SimulationRequest.parse(try await body(request)))
         case .setPolicy:
             let name = try app(context)
-            return .setPolicy(name, policy: try Operation.parsePolicy(try await body(request)))
+            let policy = try Operation.parsePolicy(try await body(request))
+            return .setPolicy(name, policy: policy, condition: try condition(request))
         case .simulateMetrics:
             let name = try app(context)
             return .simulateMetrics(name, try SimulatedMetrics.parse(try await body(request)))
@@ -83,6 +89,7 @@ extension RestFacade {
             return .appLogs(try app(context), lines: min(max(lines, 0), 10_000))
         case .events: return try events(request)
         case .systemMetrics: return .systemMetrics
+        case .usageOfApps: return .usageOfApps
         case .stepDown: return .stepDown
         case .listSecrets: return .listSecrets
         case .showSecret: return .showSecret(try secret(context))

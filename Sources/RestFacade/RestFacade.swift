@@ -50,11 +50,12 @@ package struct RestFacade: Sendable {
 
     private func answer(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
         switch route {
-        case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .deleteApp,
+        case .register, .plan, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate,
+            .deleteApp,
             .stepDown, .listApps,
             .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .rolloutStatus, .revisions,
-            .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance:
+            .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance, .usageOfApps:
             return try await ask(route, request, context)
         case .systemMetrics:
             guard ContentNegotiation.prefersPrometheus(request.headers[.accept]) else {

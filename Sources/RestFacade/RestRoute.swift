@@ -2,9 +2,9 @@ import HTTPTypes
 
 /// Every route there is: the one list the router, the answers 404 and 405, and the test of `openapi.json` go by.
 package enum RestRoute: String, CaseIterable, Sendable {
-    case register, start, stop, scale, autoscale, retry, setPolicy, simulateMetrics, simulate, deleteApp
+    case register, plan, start, stop, scale, autoscale, retry, setPolicy, simulateMetrics, simulate, deleteApp
     case listApps, appStatus, appDocument, appLogs, appMetrics, why
-    case events, systemMetrics, prometheusMetrics
+    case events, systemMetrics, prometheusMetrics, usageOfApps
     case listSecrets, showSecret, setSecret, removeSecret
     case rollback, pauseRollout, resumeRollout, abortRollout, rolloutStatus, revisions
     case clusterStatus, clusterLeader, clusterHealth, stepDown
@@ -13,7 +13,8 @@ package enum RestRoute: String, CaseIterable, Sendable {
 
     package var method: HTTPRequest.Method {
         switch self {
-        case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .stepDown,
+        case .register, .plan, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate,
+            .stepDown,
             .rollback,
             .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance:
             .post
@@ -21,7 +22,7 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .setSecret: .put
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
             .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
-            .openAPI, .rolloutStatus, .revisions, .listNodes:
+            .openAPI, .rolloutStatus, .revisions, .listNodes, .usageOfApps:
             .get
         }
     }
@@ -30,6 +31,7 @@ package enum RestRoute: String, CaseIterable, Sendable {
     package var path: String {
         switch self {
         case .register: "/apps/register"
+        case .plan: "/apps/plan"
         case .start: "/apps/{name}/up"
         case .stop: "/apps/{name}/down"
         case .scale: "/apps/{name}/scale"
@@ -59,6 +61,7 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .events: "/events"
         case .systemMetrics: "/metrics"
         case .prometheusMetrics: "/metrics/prometheus"
+        case .usageOfApps: "/metrics/apps"
         case .listSecrets: "/secrets"
         case .showSecret, .setSecret, .removeSecret: "/secrets/{secret}"
         case .clusterStatus: "/cluster/status"

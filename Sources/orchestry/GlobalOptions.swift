@@ -7,17 +7,24 @@ struct GlobalOptions: ParsableArguments {
         name: .long,
         help: ArgumentHelp(
             "Servers to ask, separated by commas: each is tried in turn.",
-            discussion: "Else ORCHESTRY_SERVER, else the configuration file, else http://127.0.0.1:8000.",
+            discussion:
+                "Else --context, ORCHESTRY_SERVER, ORCHESTRY_CONTEXT, the configuration file, http://127.0.0.1:8000.",
             valueName: "url"))
     var server: String?
 
-    @Option(name: .shortAndLong, help: "How to print the answer: table, json or yaml.")
+    @Option(
+        name: .long, help: "The cluster to ask, by its name in the configuration file (orchestry context).",
+        completion: .contexts)
+    var context: String?
+
+    @Option(name: .shortAndLong, help: "How to print the answer: table, wide (more columns), json or yaml.")
     var output: OutputFormat = .table
 
     @Option(name: .long, help: "Seconds to keep trying while no server can take the request.")
     var timeout: Double = 10
 
     func validate() throws {
+        guard server == nil || context == nil else { throw ValidationError("--server and --context: give one of them") }
         guard timeout >= 0, timeout <= 86_400 else { throw ValidationError("--timeout must be 0 to 86400 seconds") }
     }
 
@@ -34,15 +41,23 @@ struct GlobalOptions: ParsableArguments {
         }
     }
 
-    /// Base URLs without a slash at the end; never empty.
+    /// Base URLs without a slash at the end; never empty. What is typed comes before the environment, and that before the
+    /// configuration file.
     func servers() throws -> [String] {
-        let named = [server, ProcessInfo.processInfo.environment["ORCHESTRY_SERVER"]].compactMap { $0 }.first {
-            !$0.isEmpty
-        }
-        guard let named else { return [try UserConfiguration.load()?.server ?? "http://127.0.0.1:8000"] }
-        let servers = try named.split(separator: ",").map {
-            try Self.baseURL($0.trimmingCharacters(in: .whitespaces))
-        }
+        func given(_ text: String?) -> String? { text.flatMap { $0.isEmpty ? nil : $0 } }
+        let environment = ProcessInfo.processInfo.environment
+        if let server = given(server) { return try Self.baseURLs(server) }
+        if let context = given(context) { return try Contexts.load().servers(of: context) }
+        if let named = given(environment["ORCHESTRY_SERVER"]) { return try Self.baseURLs(named) }
+        if let context = given(environment["ORCHESTRY_CONTEXT"]) { return try Contexts.load().servers(of: context) }
+        let contexts = try Contexts.load()
+        if let current = contexts.current { return try contexts.servers(of: current) }
+        return [try UserConfiguration.load()?.server ?? "http://127.0.0.1:8000"]
+    }
+
+    /// - Parameter text: separated by commas.
+    static func baseURLs(_ text: String) throws -> [String] {
+        let servers = try text.split(separator: ",").map { try baseURL($0.trimmingCharacters(in: .whitespaces)) }
         guard !servers.isEmpty else { throw CommandFailure.usage("--server names no server") }
         return servers
     }
@@ -58,5 +73,5 @@ struct GlobalOptions: ParsableArguments {
 }
 
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
-    case table, json, yaml
+    case table, wide, json, yaml
 }

@@ -3,10 +3,16 @@ import OrchestryModel
 
 enum Output {
     /// Prints an answer in the format asked for.
-    /// - Parameter table: the human form; may be several lines, without a newline at the end.
-    static func show(_ answer: JSONValue, as format: OutputFormat, table: (JSONValue) -> String) {
+    /// - Parameters:
+    ///   - table: the human form; may be several lines, without a newline at the end.
+    ///   - wide: the same with more columns; nil: there are no more.
+    static func show(
+        _ answer: JSONValue, as format: OutputFormat, wide: ((JSONValue) -> String)? = nil,
+        table: (JSONValue) -> String
+    ) {
         switch format {
         case .table: print(table(answer))
+        case .wide: print((wide ?? table)(answer))
         case .json: print(answer.jsonText(pretty: true))
         case .yaml: print(YAMLText.write(answer), terminator: "")
         }
@@ -20,7 +26,8 @@ enum Output {
         FileHandle.standardError.write(Data((text + "\n").utf8))
     }
 
-    /// Rows under headings, columns as wide as needed, two spaces between.
+    /// Rows under headings, columns as wide as needed, two spaces between; on a terminal words that say how something is
+    /// have colours.
     static func table(_ headings: [String], _ rows: [[String]]) -> String {
         var widths = headings.map(\.count)
         for row in rows {
@@ -28,11 +35,12 @@ enum Output {
                 widths[column] = max(widths[column], cell.count)
             }
         }
-        return ([headings] + rows).map { row in
+        return ([headings] + rows).enumerated().map { line, row in
             let cells = row.enumerated().map { column, cell in
+                let painted = Terminal.paint(cell, line == 0 ? .bold : Terminal.colour(ofState: cell))
                 // The last column needs no padding.
-                column == row.count - 1
-                    ? cell : cell + String(repeating: " ", count: max(0, widths[column] - cell.count))
+                return column == row.count - 1
+                    ? painted : painted + String(repeating: " ", count: max(0, widths[column] - cell.count))
             }
             return cells.joined(separator: "  ")
         }.joined(separator: "\n")

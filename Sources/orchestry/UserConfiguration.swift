@@ -19,8 +19,9 @@ struct UserConfiguration {
 
     /// nil: there is no file.
     static func load() throws -> UserConfiguration? {
-        guard FileManager.default.fileExists(atPath: path) else { return nil }
-        let content = try document()
+        guard let content = try documentIfPresent() else { return nil }
+        // A file of contexts alone.
+        if content["host"] == nil, content["port"] == nil { return nil }
         // The original stores what was typed, so the port may be a string.
         guard let host = content["host"]?.stringValue, !host.isEmpty,
             let port = content["port"]?.intValue ?? content["port"]?.stringValue.flatMap({ Int($0) }),
@@ -37,7 +38,11 @@ struct UserConfiguration {
         var members = (try? Self.document().objectValue) ?? [:]  // An unreadable file is what `set` is there to mend.
         members["host"] = .string(host)
         members["port"] = JSONValue(port)
-        let path = Self.path
+        try Self.write(members)
+    }
+
+    /// Writes the whole file.
+    static func write(_ members: [String: JSONValue]) throws {
         do {
             try FileManager.default.createDirectory(
                 atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
@@ -45,6 +50,11 @@ struct UserConfiguration {
         } catch {
             throw CommandFailure.local("\(path) cannot be written: \(error.localizedDescription)")
         }
+    }
+
+    /// nil: there is no file.
+    static func documentIfPresent() throws -> JSONValue? {
+        FileManager.default.fileExists(atPath: path) ? try document() : nil
     }
 
     private static func document() throws -> JSONValue {

@@ -188,11 +188,19 @@ struct MessageMaker {
             metrics: document(), explanation: document())
     }
 
+    mutating func condition() -> SpecCondition {
+        switch int(0...2) {
+        case 0: .exists
+        case 1: .absent
+        default: .oneOf(list { $0.text(20) })
+        }
+    }
+
     mutating func operation() -> Operation {
-        switch int(0...13) {
-        case 0: .register(document: document())
+        switch int(0...15) {
+        case 0: .register(document: document(), condition: maybe { $0.condition() })
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
-        case 2: .setPolicy(app(), policy: document())
+        case 2: .setPolicy(app(), policy: document(), condition: maybe { $0.condition() })
         case 3:
             .simulateMetrics(app(), SimulatedMetrics(rps: double(0...1e6), healthyReplicas: maybe { $0.int(0...9) }))
         case 4: .events(app: maybe { $0.app() }, limit: int(1...1000))
@@ -208,6 +216,8 @@ struct MessageMaker {
                 app(),
                 SimulationRequest(
                     policy: document(), sinceSeconds: int(60...90), capacityPerInstance: maybe { $0.double(1...9) }))
+        case 13: .plan(documents: list { $0.document() })
+        case 14: .usageOfApps
         default: .why(app())
         }
     }

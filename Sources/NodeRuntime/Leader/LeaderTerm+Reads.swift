@@ -53,6 +53,8 @@ extension LeaderTerm {
         case .rolloutStatus(let name): return rolloutStatus(of: try application(name))
         case .revisions(let name): return try await revisions(of: try application(name))
         case .listNodes: return listNodes()
+        case .usageOfApps: return usageOfApps()
+        case .plan(let documents): return try await plan(documents)
         default: preconditionFailure("read a write: \(operation)")  // `perform` sends writes elsewhere.
         }
     }

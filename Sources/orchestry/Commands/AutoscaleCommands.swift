@@ -37,7 +37,7 @@ struct ScaleDirection: ParsableArguments {
 struct AutoscalePause: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pause", abstract: "Keep the autoscaler from shrinking an app, from growing it, or from both.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var direction: ScaleDirection
     @Option(name: .customLong("for"), help: "How long, 1s to 30d; until it is resumed, when left out.") var length:
         String?
@@ -56,7 +56,7 @@ struct AutoscalePause: AsyncParsableCommand {
 struct AutoscaleResume: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "resume", abstract: "Let the autoscaler go on.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var direction: ScaleDirection
     @OptionGroup var options: GlobalOptions
 

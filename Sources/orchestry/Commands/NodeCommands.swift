@@ -48,7 +48,7 @@ struct NodeList: AsyncParsableCommand {
 struct NodeCordon: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cordon", abstract: "Place no new instances on a node; what runs there stays.")
-    @Argument(help: "The node.") var node: String
+    @Argument(help: "The node.", completion: .nodes) var node: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
@@ -62,7 +62,7 @@ struct NodeCordon: AsyncParsableCommand {
 struct NodeUncordon: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "uncordon", abstract: "Place instances on a node again; ends a drain.")
-    @Argument(help: "The node.") var node: String
+    @Argument(help: "The node.", completion: .nodes) var node: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
@@ -78,7 +78,7 @@ struct NodeDrain: AsyncParsableCommand {
         commandName: "drain", abstract: "Cordon a node and move its instances to others, one at a time.",
         discussion:
             "An instance leaves when its replacement is ready. What is left at the deadline leaves all the same.")
-    @Argument(help: "The node.") var node: String
+    @Argument(help: "The node.", completion: .nodes) var node: String
     @Option(help: "How long to wait for replacements: seconds, or with s, m or h (90, 5m, 1h).")
     var deadline: String = "5m"
     @OptionGroup var options: GlobalOptions

@@ -73,7 +73,7 @@ struct Metrics: AsyncParsableCommand {
 
 struct Logs: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show the last lines an app's containers wrote.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @Option(name: [.customShort("n"), .long], help: "Lines of each container.") var lines = 100
     @OptionGroup var options: GlobalOptions
 
@@ -134,7 +134,7 @@ struct Events: AsyncParsableCommand {
             let events = answer["events"]?.arrayValue ?? []
             for event in events.reversed() where shown.insert(event["id"] ?? .null).inserted {
                 switch options.output {
-                case .table: print(Self.row(event).joined(separator: "  "))
+                case .table, .wide: print(Self.row(event).joined(separator: "  "))
                 case .json: print(event.jsonText())
                 case .yaml: print("---\n" + YAMLText.write(event), terminator: "")
                 }
@@ -150,7 +150,7 @@ struct Events: AsyncParsableCommand {
 
 struct Why: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Say why the autoscaler does what it does with an app.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {

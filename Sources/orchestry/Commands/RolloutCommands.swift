@@ -8,7 +8,7 @@ struct Rollback: AsyncParsableCommand {
             Makes a new revision with the image, command, environment, ports, resources, security and health check of
             the old one. Replicas, scaling and routing stay as they are.
             """)
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @Option(help: "The revision; the last one that worked unless given. See orchestry revisions.") var to: Int?
     @OptionGroup var options: GlobalOptions
 
@@ -23,7 +23,7 @@ struct Rollback: AsyncParsableCommand {
 
 struct Revisions: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show an app's revisions and what became of them.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
@@ -52,12 +52,20 @@ struct Rollout: AsyncParsableCommand {
 }
 
 struct RolloutStatus: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "status", abstract: "Show how far it is.")
-    @Argument(help: "The app.") var name: String
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show how far it is.",
+        discussion: "Example: orchestry rollout status shop --watch; exit code 1 when it fails or is rolled back.")
+    @Argument(help: "The app.", completion: .apps) var name: String
+    @Flag(help: "Follow it until it has ended.") var watch = false
+    @OptionGroup var waiting: WaitOptions
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
+        let deadline = ContinuousClock.now + (try waiting.duration())
         try await options.withClient { client in
+            if watch {
+                _ = try await AppWait(name: name, goal: .rolledOut(revision: nil), deadline: deadline).run(with: client)
+            }
             let answer = try await client.get(APIClient.appPath(name, "/rollout"), app: name)
             Output.show(answer, as: options.output) { answer in
                 var facts = [
@@ -82,7 +90,7 @@ struct RolloutStatus: AsyncParsableCommand {
 struct RolloutPause: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pause", abstract: "Keep old and new instances as they are; scaling and healing go on.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
@@ -99,7 +107,7 @@ struct RolloutPause: AsyncParsableCommand {
 
 struct RolloutResume: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "resume", abstract: "Go on with it.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
@@ -118,7 +126,7 @@ struct RolloutResume: AsyncParsableCommand {
 struct RolloutAbort: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "abort", abstract: "Stop it and go back to where it came from.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {

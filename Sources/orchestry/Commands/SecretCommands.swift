@@ -105,7 +105,7 @@ struct SecretList: AsyncParsableCommand {
 
 struct SecretRemove: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a secret.")
-    @Argument(help: "The secret.") var name: String
+    @Argument(help: "The secret.", completion: .secrets) var name: String
     @Flag(help: "Even though apps use it: they keep what runs, and start nothing new without it.") var force = false
     @OptionGroup var options: GlobalOptions
 
