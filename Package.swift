@@ -68,7 +68,8 @@ let package = Package(
             name: "OrchestryCore",
             targets: [
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "ScalingSimulation", "Scheduling",
-                "MetricsCache", "PeerTransport", "SimulationKit",
+                "MetricsCache", "PeerTransport", "SimulationKit", "ProxyConfig", "DockerEngine",
+                "PostgresStore",
             ]),
     ],
     dependencies: [

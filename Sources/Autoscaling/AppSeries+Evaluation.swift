@@ -2,25 +2,18 @@ import OrchestryModel
 
 extension AppSeries {
     /// Evaluates the app. Steps, in this order: factors and the wish they add up to; burst window; stabilization;
-    /// cooldown; steps; rate policies and bounds; rollout, pauses and capacity.
+    /// cooldown; steps; rate policies and bounds; idleness; rollout, pauses and capacity.
     mutating func evaluate(policy given: ScalingPolicy, state: ReplicaState, at second: Int64) -> Evaluation {
         let policy = state.schedule?.applied(to: given) ?? given
         retain(seconds: policy.windowSeconds)
         dropFuture(at: second)
         let end = windowEnd(at: second)
-        var course = Course(
-            evaluation: Evaluation(
-                app: app, second: second, current: state.desired, ready: state.ready.count, starting: state.starting,
-                wanted: state.desired, wish: state.desired, factors: [], deciding: nil, burst: nil, limits: [],
-                windowSeconds: policy.windowSeconds, coveredSeconds: 0,
-                scaleOutThresholdPercent: policy.scaleOutThresholdPercent,
-                scaleInThresholdPercent: policy.scaleInThresholdPercent),
-            count: state.desired)
-        course.evaluation.schedule = state.schedule?.name
-        measure(policy, state, end: end, into: &course)
-        if state.desired == 0 || policy.mode == .manual {
+        var course = Self.course(policy, state, at: second, app: app)
+        let isIdle = state.desired == 0 && state.activation?.isIdle == true
+        if !isIdle { measure(policy, state, end: end, into: &course) }
+        if policy.mode == .manual || (state.desired == 0 && !isIdle) {
             course.count = state.desired
-            course.explain(state.desired == 0 ? .stopped : .manual)
+            course.explain(state.desired == 0 && !isIdle ? .stopped : .manual)
             // Ready for the day the mode changes: no wish from before may shrink what a person set.
             wishes.record(state.desired, at: second)
         } else if let fixed = state.fixed, fixed.untilSecond > second {
@@ -34,16 +27,34 @@ extension AppSeries {
                 course.move(to: max(limit, state.desired), .capacity, value: limit)
             }
             wishes.record(course.count, at: second)
+        } else if isIdle {
+            Self.applyActivation(policy, state, to: &course)
+            wishes.record(course.count, at: second)
         } else {
             applyBurst(policy, state, end: end, at: second, to: &course)
             applyTimeLimits(policy, state, at: second, to: &course)
             applySizeLimits(policy, state, at: second, to: &course)
-            applyHolds(state, to: &course)
+            applyIdleness(policy, state, at: second, to: &course)
+            Self.applyHolds(state, to: &course)
             burst.grant(course.count)
         }
         course.evaluation.wanted = course.count
         history.add(course.evaluation)
         return course.evaluation
+    }
+
+    static func course(_ policy: ScalingPolicy, _ state: ReplicaState, at second: Int64, app: AppName) -> Course {
+        var course = Course(
+            evaluation: Evaluation(
+                app: app, second: second, current: state.desired, ready: state.ready.count, starting: state.starting,
+                wanted: state.desired, wish: state.desired, factors: [], deciding: nil, burst: nil, limits: [],
+                windowSeconds: policy.windowSeconds, coveredSeconds: 0,
+                scaleOutThresholdPercent: policy.scaleOutThresholdPercent,
+                scaleInThresholdPercent: policy.scaleInThresholdPercent),
+            count: state.desired)
+        course.evaluation.schedule = state.schedule?.name
+        course.evaluation.activation = state.activation
+        return course
     }
 
     /// An evaluation on its way: the count so far, and what shaped it.
@@ -281,8 +292,8 @@ extension AppSeries {
     ) {
         // A new leader knows no earlier wishes, or only those of its last time: the count it found stands for them.
         if wishes.isInterrupted(at: second) { wishes.record(state.desired, at: second - 1) }
-        let upper = max(policy.minReplicas, policy.maxReplicas)
-        wishes.record(min(max(course.count, policy.minReplicas), upper), at: second)
+        let upper = max(policy.leastAwake, policy.maxReplicas)
+        wishes.record(min(max(course.count, policy.leastAwake), upper), at: second)
         let highest = wishes.highest(windowSeconds: policy.stabilizationWindowSeconds, at: second)
         guard course.count < course.current else { return }
         if let highest, highest > course.count {
@@ -295,7 +306,7 @@ extension AppSeries {
     }
 
     /// The last change of the count, by whoever remembers it later; one in the future (a clock was set back) is none.
-    private func lastScaled(_ state: ReplicaState, at second: Int64) -> Int64? {
+    func lastScaled(_ state: ReplicaState, at second: Int64) -> Int64? {
         let latest = max(state.lastScaledSecond ?? Int64.min, changes.last?.second ?? Int64.min)
         return latest == Int64.min || latest > second + Self.aheadSeconds ? nil : latest
     }
@@ -311,11 +322,18 @@ extension AppSeries {
         if let step = policy.maxScaleInStep, course.count < current - step {
             course.move(to: current - step, .maxScaleInStep, value: step)
         }
-        let bounds = policy.minReplicas...max(policy.minReplicas, policy.maxReplicas)
+        let bounds = policy.leastAwake...max(policy.leastAwake, policy.maxReplicas)
         let limited = RateLimits.limit(
             current: current, desired: course.count, bounds: bounds, out: policy.scaleOutPolicies,
             in: policy.scaleInPolicies, changes: changes, at: second)
-        if let rule = limited.rule { course.move(to: limited.count, rule, value: limited.count) }
+        if let rule = limited.rule {
+            // That the last one stays for now is said by the rule for idleness.
+            if rule == .minReplicas, policy.scaleToZero != nil {
+                course.count = limited.count
+            } else {
+                course.move(to: limited.count, rule, value: limited.count)
+            }
+        }
         if course.count < bounds.lowerBound {
             course.move(to: bounds.lowerBound, .minReplicas, value: bounds.lowerBound)
         } else if course.count > bounds.upperBound {
@@ -324,7 +342,7 @@ extension AppSeries {
     }
 
     /// What stops a change altogether, bounds included: a rollout, a person, the cluster's size.
-    private func applyHolds(_ state: ReplicaState, to course: inout Course) {
+    static func applyHolds(_ state: ReplicaState, to course: inout Course) {
         if course.count < course.current {
             if state.rolloutInProgress { course.move(to: course.current, .rollout) }
             if state.pauseIn { course.move(to: course.current, .pausedIn) }

@@ -113,10 +113,11 @@ extension AppSeries {
         let nodeEnd = onTime ? latest : end
         let length = end - start
         let nodeStart = nodeEnd - length
-        let total =
+        var total =
             sliding
             ? nodes[position].slidingTotal(from: nodeStart, to: nodeEnd)
             : nodes[position].load.total(from: nodeStart, to: nodeEnd)
+        total.microRate += nodes[position].growth(from: nodeStart, to: nodeEnd)
         let span = max(nodeEnd - nodeStart + 1, 1)
         let absent = span - total.seconds
         let low = Self.mean(total, over: onTime && absent <= Self.lateSeconds ? total.seconds : span)

@@ -65,6 +65,14 @@ public struct Autoscaler: Sendable {
         series[position(of: app)].evaluate(policy: policy, state: state, at: second)
     }
 
+    /// Whether requests that have just begun to wait start an app that is idle, without waiting for its next evaluation.
+    /// - Returns: nil when nothing changes: `evaluate` says why.
+    public mutating func wake(
+        _ app: AppName, policy: ScalingPolicy, state: ReplicaState, at second: Int64
+    ) -> Evaluation? {
+        series[position(of: app)].wake(policy: policy, state: state, at: second)
+    }
+
     /// What the window shows, without deciding anything: for followers and for scrapes.
     /// - Parameter ready: instances that share the traffic.
     public func observed(_ app: AppName, policy: ScalingPolicy, ready: Int, at second: Int64) -> ObservedMetrics {

@@ -13,6 +13,9 @@ extension Evaluation {
             return "Hold at \(current)\(wishes): \(factorWords); \(cause)"
         }
         let direction = wanted > current ? "Scale out" : "Scale in"
+        if let limit = limits.last(where: { [.woken, .idle, .blind].contains($0.rule) && $0.to == wanted }) {
+            return "\(direction): \(words(for: limit)): \(current) → \(wanted)"
+        }
         if let fixed = limits.first(where: { $0.rule == .fixed }) {
             return "\(direction): \(words(for: limits.last { $0.from != $0.to && $0.rule != .fixed } ?? fixed)): "
                 + "\(current) → \(wanted)"
@@ -31,10 +34,13 @@ extension Evaluation {
 
     /// The whole evaluation in sentences: each factor, each rule, the result.
     public var words: [String] {
+        let isIdle = current == 0 && activation?.isIdle == true
         var lines = [
-            "\(app): \(current) wanted, \(ready) ready, \(starting) starting; window \(windowSeconds) s, "
-                + "\(coveredSeconds) s of it known; out above \(Decimal.short(scaleOutThresholdPercent))% of a target, "
-                + "in below \(Decimal.short(scaleInThresholdPercent))% of all."
+            isIdle
+                ? "\(app): idle: 0 wanted, \(ready) ready, \(starting) starting."
+                : "\(app): \(current) wanted, \(ready) ready, \(starting) starting; window \(windowSeconds) s, "
+                    + "\(coveredSeconds) s of it known; out above \(Decimal.short(scaleOutThresholdPercent))% of a target, "
+                    + "in below \(Decimal.short(scaleInThresholdPercent))% of all."
         ]
         lines += factors.map(words(for:))
         if let burst {
@@ -81,6 +87,7 @@ extension Evaluation {
             ]
         }
         if let schedule { members["schedule"] = .string(schedule) }
+        if let activation { members["activation"] = activation.json }
         return .object(members)
     }
 
@@ -92,10 +99,10 @@ extension Evaluation {
     /// Rules that say all there is to say.
     private static func isCauseEnough(_ rule: LimitRule) -> Bool {
         switch rule {
-        case .manual, .fixed, .stopped, .noTargets, .noMetrics, .staleMetrics: true
+        case .manual, .fixed, .stopped, .noTargets, .noMetrics, .staleMetrics, .asleep, .woken, .idle: true
         case .missingMetrics, .noneReady, .threshold, .tolerance, .onTheWay, .latencyStep, .burst, .stabilization,
             .cooldown, .maxScaleOutStep, .maxScaleInStep, .ratePolicy, .minReplicas, .maxReplicas, .rollout,
-            .pausedOut, .pausedIn, .capacity:
+            .pausedOut, .pausedIn, .capacity, .notIdleYet, .unseen, .blind:
             false
         }
     }
@@ -169,7 +176,42 @@ extension Evaluation {
         case .pausedOut: "scale-out is paused"
         case .pausedIn: "scale-in is paused"
         case .capacity: "the cluster can hold at most \(limit.value)"
+        case .asleep: "nobody asks for it; the first request starts an instance"
+        case .woken: "woken by \(wakers)"
+        case .idle: "no request for \(limit.value) s (idleSeconds)"
+        case .notIdleYet: "the last instance goes when no request comes for another \(limit.value) s (idleSeconds)"
+        case .unseen:
+            "the last instance stays while it is not known of every node whether requests came"
+                + Self.named(activation?.silentNodes ?? [], ": nothing from")
+        case .blind:
+            "never below 1, since requests can't be held"
+                + Self.named(activation?.blindNodes ?? [], " (nginx without Lua, or without this ability) on")
         }
+    }
+
+    private static func named(_ nodes: [NodeID], _ lead: String) -> String {
+        nodes.isEmpty ? "" : "\(lead) \(nodes.map(\.rawValue).joined(separator: ", "))"
+    }
+
+    /// "3 waiting requests on controller-1", "5 waiting requests (2 on controller-1, 3 on controller-2)".
+    private var wakers: String {
+        let waiting = activation?.waiting ?? []
+        let total = activation?.requests ?? 0
+        let what = "\(total) waiting request\(total == 1 ? "" : "s")"
+        if let only = waiting.first, waiting.count == 1 { return "\(what) on \(only.node)" }
+        return "\(what) (\(waiting.map { "\($0.requests) on \($0.node)" }.joined(separator: ", ")))"
+    }
+}
+
+extension Activation {
+    var json: JSONValue {
+        [
+            "idle": .bool(isIdle),
+            "waiting": .array(
+                waiting.map { ["node": .string($0.node.rawValue), "requests": .int(Int64(clamping: $0.requests))] }),
+            "blindNodes": .array(blindNodes.map { .string($0.rawValue) }),
+            "silentNodes": .array(silentNodes.map { .string($0.rawValue) }),
+        ]
     }
 }
 

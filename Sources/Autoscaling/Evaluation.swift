@@ -89,6 +89,18 @@ public enum LimitRule: String, Hashable, Sendable, Codable, CaseIterable {
     case rollout, pausedOut, pausedIn
     /// `value`: the most instances the cluster can hold.
     case capacity
+    /// Nobody asks for the app: it has no instance until the first request.
+    case asleep
+    /// Requests wait for the first instance. `value`: how many.
+    case woken
+    /// The last instance goes: no request for `value` seconds.
+    case idle
+    /// No request lately, but not long enough for the last instance to go. `value`: seconds left.
+    case notIdleYet
+    /// Whether requests came is not known of every node: the last instance stays.
+    case unseen
+    /// A node's proxy can't hold requests: there has to be an instance.
+    case blind
 }
 
 /// A rule and what it did to the count.
@@ -140,6 +152,8 @@ public struct Evaluation: Hashable, Sendable, Codable {
     public var decidingName: String? = nil
     /// The schedules whose bounds hold in place of the policy's; nil: none.
     public var schedule: String? = nil
+    /// What the proxies say of an app that may have no instance; nil: it may not.
+    public var activation: Activation? = nil
     /// The strongest short-window reading; nil outside a burst.
     public var burst: BurstReading?
     /// In the order they were applied.

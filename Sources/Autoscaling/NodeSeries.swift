@@ -6,6 +6,9 @@ struct NodeSeries: Sendable {
     private(set) var load: SecondRing<NodeLoad>
     /// By the ring's index; holds what the load at that index belongs to.
     private var latencies: [PackedHistogram]
+    /// Since this second every one that was reported showed no request, and none in flight; seconds that were not are
+    /// few (`AppSeries.staleSeconds` in a row at most).
+    private(set) var quietSince = Int64.min
 
     init(node: NodeID, capacity: Int) {
         self.node = node
@@ -28,9 +31,20 @@ struct NodeSeries: Sendable {
             guard other <= second else { return }
             if merged?.covers(other) == true { merged?.subtract(latencies[index]) }
         }
+        noteQuiet(value, at: second)
         load.set(value, at: second)
         latencies[index] = latency
         if merged?.covers(second) == true { merged?.add(latency) }
+    }
+
+    private mutating func noteQuiet(_ value: NodeLoad, at second: Int64) {
+        let isBusy = value.microRate > 0 || value.microConcurrency > 0 || value.inFlight > 0
+        if isBusy {
+            quietSince = max(quietSince, second + 1)
+        } else if latest == SecondRing<NodeLoad>.never || second - latest > AppSeries.staleSeconds {
+            // What came in between is not known.
+            quietSince = max(quietSince, second)
+        }
     }
 
     mutating func remove(_ second: Int64, merged: inout LatencyWindow?) {
@@ -43,6 +57,14 @@ struct NodeSeries: Sendable {
 
     mutating func slidingTotal(from: Int64, to: Int64) -> NodeLoad { load.slidingTotal(from: from, to: to) }
 
+    /// Requests × 10⁶ that came within `from...to` and have not finished: what is in flight at its end and was not before
+    /// it. Instances that are overloaded finish what they can, not what comes. 0 where either is not known, and never less:
+    /// what a proxy that restarts drops has not been served.
+    func growth(from: Int64, to: Int64) -> Int64 {
+        guard let last = load.value(at: to), let before = load.value(at: from - 1) else { return 0 }
+        return max(0, last.inFlight - before.inFlight) * 1_000_000
+    }
+
     /// The mean without the strongest second; zero for fewer than two known ones.
     func settled(from: Int64, to: Int64) -> MicroTraffic {
         var sum = MicroTraffic()
@@ -51,7 +73,8 @@ struct NodeSeries: Sendable {
         for second in from...to {
             guard let value = load.value(at: second) else { continue }
             let traffic = MicroTraffic(
-                rate: value.microRate, concurrency: max(value.microConcurrency, value.inFlight * 1_000_000))
+                rate: value.microRate + growth(from: second, to: second),
+                concurrency: max(value.microConcurrency, value.inFlight * 1_000_000))
             sum += traffic
             strongest = MicroTraffic.larger(strongest, traffic)
             known += 1

@@ -53,7 +53,9 @@ package struct ContainerOptions {
             StopTimeout: spec.termination.gracePeriodSeconds,
             HostConfig: try hostConfig(),
             NetworkingConfig: .init(
-                EndpointsConfig: [configuration.network: .init(IPAMConfig: address.map { .init(IPv4Address: $0) })]))
+                EndpointsConfig: [
+                    configuration.network(of: spec): .init(IPAMConfig: address.map { .init(IPv4Address: $0) })
+                ]))
     }
 
     /// nil: the image's own user, which is not root or may be.
@@ -167,7 +169,7 @@ package struct ContainerOptions {
                 uniqueKeysWithValues: publishedPorts.map { ("\($0)/tcp", [.init(HostIp: hostAddress, HostPort: "")]) })
         }
         return CreateDocument.HostConfig(
-            NetworkMode: configuration.network,
+            NetworkMode: configuration.network(of: spec),
             PortBindings: bindings,
             RestartPolicy: .init(Name: "no"),
             // A quota in each 100 ms, and the matching share when several compete.

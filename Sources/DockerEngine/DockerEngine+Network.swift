@@ -15,18 +15,26 @@ extension DockerEngine {
     /// derived from the network's, decides who wins. The address range is given explicitly (fixed addresses need that);
     /// which range is free on this host the engine tells by making a short-lived network first.
     package func ensureNetwork() async throws(EngineError) {
-        let operation = "make network \(configuration.network)"
-        var failure = EngineError(.conflict, operation: operation, message: "no attempt was made")
         await removeStaleProbes(olderThan: Self.probeIsStaleAfter)
+        try await ensureNetwork(configuration.network, app: nil)
+    }
+
+    /// The network that an app's containers need; see `ensureNetwork()`.
+    package func ensureNetwork(for spec: AppSpec) async throws(EngineError) {
+        guard spec.isIsolated else { return try await ensureNetwork() }
+        try await ensureNetwork(configuration.network(of: spec), app: spec.name)
+    }
+
+    private func ensureNetwork(_ name: String, app: AppName?) async throws(EngineError) {
+        let operation = "make network \(name)"
+        var failure = EngineError(.conflict, operation: operation, message: "no attempt was made")
         for attempt in 0..<Self.networkAttempts {
             if attempt > 0 { try await pause(operation) }
-            if try await networkDocument(operation) != nil { return }
+            if try await networkDocument(name, operation) != nil { return }
             do {
                 let subnet = try await freeSubnet(operation)
-                try await createNetwork(
-                    configuration.network, subnet: subnet, bridge: Self.bridgeName(configuration.network), operation)
-                logger.info(
-                    "network made", metadata: ["network": "\(configuration.network)", "subnet": "\(subnet ?? "")"])
+                try await createNetwork(name, subnet: subnet, bridge: Self.bridgeName(name), app: app, operation)
+                logger.info("network made", metadata: ["network": "\(name)", "subnet": "\(subnet ?? "")"])
                 return
             } catch  where [.conflict, .serverError, .notFound].contains(error.code) {
                 // Another node was faster, or somebody took the range or, for a moment, the last one: look again.
@@ -36,11 +44,32 @@ extension DockerEngine {
         throw failure
     }
 
+    /// Takes away networks of single apps that no container uses: engines have room for few. Nodes of this cluster that
+    /// share the engine make theirs again if it was about to be used.
+    /// - Parameter app: whose; nil: of all apps.
+    package func removeUnusedNetworks(of app: AppName? = nil) async {
+        let operation = "remove unused networks"
+        do {
+            for network in try await networks(operation) {
+                guard network.Labels?[ContainerLabels.cluster] == configuration.cluster.rawValue,
+                    let owner = network.Labels?[ContainerLabels.app], app == nil || owner == app?.rawValue,
+                    // Lists leave out who is connected.
+                    try await networkDocument(network.Name, operation)?.Containers?.isEmpty ?? true
+                else { continue }
+                try await removeNetwork(network.Id, operation)
+                logger.info("network removed", metadata: ["network": "\(network.Name)"])
+            }
+        } catch {
+            // In use again, most likely; looked at again later.
+            logger.debug("unused networks were not all removed", metadata: ["error": "\(error)"])
+        }
+    }
+
     /// - Returns: nil when there is no network of exactly that name.
-    func networkDocument(_ operation: String) async throws(EngineError) -> NetworkDocument? {
+    func networkDocument(_ name: String, _ operation: String) async throws(EngineError) -> NetworkDocument? {
         // By list: a lookup by name would also take ids and prefixes of them.
         let list = try await networks(operation)
-        guard let entry = list.first(where: { $0.Name == configuration.network }) else { return nil }
+        guard let entry = list.first(where: { $0.Name == name }) else { return nil }
         // Lists leave out who is connected.
         do {
             return try await get(NetworkDocument.self, operation, "/networks/\(entry.Id)")
@@ -49,10 +78,10 @@ extension DockerEngine {
         }
     }
 
-    /// An address for a container of this network that nobody uses at the moment.
-    func freeAddress(_ operation: String) async throws(EngineError) -> String {
-        guard let network = try await networkDocument(operation) else {
-            throw EngineError(.notFound, operation: operation, message: "network \(configuration.network) not found")
+    /// An address for a container of a network that nobody uses at the moment.
+    func freeAddress(on name: String, _ operation: String) async throws(EngineError) -> String {
+        guard let network = try await networkDocument(name, operation) else {
+            throw EngineError(.notFound, operation: operation, message: "network \(name) not found")
         }
         var taken = Set((network.Containers ?? [:]).values.compactMap { $0.IPv4Address.flatMap(AddressRange.address) })
         for pool in network.IPAM?.Config ?? [] {
@@ -62,7 +91,7 @@ extension DockerEngine {
             if let address = range.freeAddress(taken: taken, using: &generator) { return AddressRange.text(address) }
         }
         throw EngineError(
-            .serverError, operation: operation, message: "network \(configuration.network) has no free IPv4 address")
+            .serverError, operation: operation, message: "network \(name) has no free IPv4 address")
     }
 
     /// Those with the network's name in theirs.
@@ -95,8 +124,7 @@ extension DockerEngine {
     /// Lets the engine choose a range by making a network without one, which is removed again.
     private func freeSubnet(_ operation: String) async throws(EngineError) -> String? {
         let id = try await createNetwork(
-            probePrefix + String(UInt64.random(in: 0 ... .max), radix: 36), subnet: nil,
-            bridge: nil,
+            probePrefix + String(UInt64.random(in: 0 ... .max), radix: 36), subnet: nil, bridge: nil, app: nil,
             operation)
         let document: NetworkDocument
         do {
@@ -115,13 +143,18 @@ extension DockerEngine {
 
     @discardableResult
     private func createNetwork(
-        _ name: String, subnet: String?, bridge: String?, _ operation: String
+        _ name: String, subnet: String?, bridge: String?, app: AppName?, _ operation: String
     ) async throws(EngineError) -> String {
+        var options = bridge.map { ["com.docker.network.bridge.name": $0] } ?? [:]
+        // Docker keeps networks apart by itself; Podman those that both ask for it.
+        if try await version().isPodman { options["isolate"] = "true" }
+        var labels = [ContainerLabels.cluster: configuration.cluster.rawValue]
+        if let app { labels[ContainerLabels.app] = app.rawValue }
         let document = NetworkCreateDocument(
             Name: name, CheckDuplicate: true, Driver: "bridge",
             IPAM: subnet.map { .init(Driver: "default", Config: [.init(Subnet: $0)]) },
-            Options: bridge.map { ["com.docker.network.bridge.name": $0] } ?? [:],
-            Labels: [ContainerLabels.cluster: configuration.cluster.rawValue])
+            Options: options,
+            Labels: labels)
         let answer = try await send(
             operation, .POST, "/networks/create", body: try encode(document, operation),
             timeout: configuration.startTimeout)

@@ -41,7 +41,7 @@ extension DockerEngine {
                 if let running = try await adoptOrRemove(assignment, operation) { return running }
             } catch  where Self.isMissingNetwork(error) {
                 failure = error
-                try await ensureNetwork()
+                try await ensureNetwork(for: assignment.spec)
             } catch  where Self.isTakenAddress(error) {
                 failure = error
             }
@@ -56,7 +56,9 @@ extension DockerEngine {
         guard let imageDocument = try await imageDocument(image) else {
             throw EngineError(.imageMissing, operation: operation, message: "image \(image) is not on this host")
         }
-        let address = ContainerOptions.needsAddress(assignment.spec) ? try await freeAddress(operation) : nil
+        let address =
+            ContainerOptions.needsAddress(assignment.spec)
+            ? try await freeAddress(on: configuration.network(of: assignment.spec), operation) : nil
         let options = ContainerOptions(
             assignment: assignment, epoch: epoch, configuration: configuration,
             imageUser: imageDocument.Config?.User ?? "", address: address, secrets: secrets,

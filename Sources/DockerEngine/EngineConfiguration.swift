@@ -31,6 +31,9 @@ package struct EngineConfiguration: Sendable {
     package var usesInit: Bool
     package var policy: HostPolicy
 
+    /// The network of an app's containers. No two pairs of network and app give the same text: names of apps have no dots.
+    package func network(of spec: AppSpec) -> String { spec.isIsolated ? "\(network).\(spec.name)" : network }
+
     package init(
         socketPath: String = "/var/run/docker.sock", tcpAddress: String? = nil, cluster: ClusterID, node: NodeID,
         network: String? = nil, endpointMode: EndpointMode = .container, requestTimeout: Duration = .seconds(10),

@@ -109,7 +109,9 @@ extension ManagedContainer {
         let assignment = labels[ContainerLabels.assignment]
             .flatMap { try? EngineJSON.decode(Assignment.self, from: $0.utf8) }
         let startedAt = document.State.StartedAt.flatMap(EngineTime.parse).flatMap { $0.milliseconds > 0 ? $0 : nil }
-        let addresses = EndpointResolver(document, configuration: configuration)
+        let addresses = EndpointResolver(
+            document, configuration: configuration,
+            network: assignment.map { configuration.network(of: $0.spec) } ?? configuration.network)
         let primary = assignment?.spec.primaryPort
         self.init(
             id: document.Id, instance: instance, app: app, revision: revision,
@@ -127,9 +129,11 @@ extension ManagedContainer {
 struct EndpointResolver {
     private let settings: ContainerDocument.NetworkSettings?
     private let configuration: EngineConfiguration
+    private let network: String
     private let isRunning: Bool
 
-    init(_ document: ContainerDocument, configuration: EngineConfiguration) {
+    init(_ document: ContainerDocument, configuration: EngineConfiguration, network: String) {
+        self.network = network
         settings = document.NetworkSettings
         self.configuration = configuration
         isRunning = document.State.Running
@@ -140,7 +144,7 @@ struct EndpointResolver {
         guard isRunning else { return nil }
         switch configuration.endpointMode {
         case .container:
-            guard let address = settings?.Networks?[configuration.network]?.IPAddress, !address.isEmpty else {
+            guard let address = settings?.Networks?[network]?.IPAddress, !address.isEmpty else {
                 return nil
             }
             return Endpoint(host: address, port: port)

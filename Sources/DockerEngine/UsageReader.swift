@@ -4,12 +4,15 @@ import Synchronization
 
 /// Reads CPU and memory use of containers: from the kernel's accounting files where they can be read (about 30 µs a
 /// container), else from the engine's statistics stream (a reading each second, a connection for each container).
-package final class UsageReader: Sendable {
+public final class UsageReader: Sendable {
     // Serial, so one thread: the files' reads block, and never on an event loop or the cooperative pool.
     private let queue = DispatchQueue(label: "orchestry.usage")
     private let groups = Mutex<[String: ControlGroup]>([:])
     private let root: String
     private let fallback: StatisticsFollower?
+
+    /// Without a fallback: containers without readable files have no readings.
+    public convenience init() { self.init(engine: nil) }
 
     /// - Parameters:
     ///   - engine: for containers without readable files; nil: those have no readings.
@@ -20,11 +23,11 @@ package final class UsageReader: Sendable {
     }
 
     /// Ends the streams of the fallback; `read` must not be called any more.
-    package func shutdown() { fallback?.follow([]) }
+    public func shutdown() { fallback?.follow([]) }
 
     /// - Parameter containerIDs: all running containers of interest: what is kept of others is forgotten.
     /// - Returns: by container; one that has ended, or has no reading yet, is left out.
-    package func read(_ containerIDs: [String]) async -> [String: UsageReading] {
+    public func read(_ containerIDs: [String]) async -> [String: UsageReading] {
         let (readings, unreadable) = await withCheckedContinuation { continuation in
             queue.async { continuation.resume(returning: self.readFiles(containerIDs)) }
         }

@@ -1,14 +1,14 @@
 import OrchestryModel
 
 /// What a container has used so far, read once.
-package struct UsageReading: Hashable, Sendable {
+public struct UsageReading: Hashable, Sendable {
     /// CPU time of all its processes since it was started.
-    package var cpuNanoseconds: UInt64
+    public var cpuNanoseconds: UInt64
     /// In use now, without page cache that the kernel could drop at once.
-    package var memoryBytes: Int64
+    public var memoryBytes: Int64
     /// When it was read, by this node's monotonic clock.
-    package var at: Instant
-    package init(cpuNanoseconds: UInt64, memoryBytes: Int64, at: Instant) {
+    public var at: Instant
+    public init(cpuNanoseconds: UInt64, memoryBytes: Int64, at: Instant) {
         self.cpuNanoseconds = cpuNanoseconds
         self.memoryBytes = memoryBytes
         self.at = at

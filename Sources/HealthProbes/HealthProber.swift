@@ -7,8 +7,9 @@ import Synchronization
 /// container, on event loops, without a thread for each.
 ///
 /// The first probe goes out at once. Until an instance has been ready once (`successThreshold` successes in a row) it is
-/// probed each 250 ms (or `periodSeconds`, if shorter) for a minute at most, whatever `initialDelaySeconds` says: that delay
-/// is about *failing* an instance, which is the receiver's decision. Afterwards each period, ±10%.
+/// probed each 250 ms (or `periodSeconds`, if shorter) for a minute at most, a new one each 50 ms for the first 5 s (not
+/// with a command); whatever `initialDelaySeconds` says: that delay is about *failing* an instance, which is the receiver's
+/// decision. Afterwards each period, ±10%.
 package final class HealthProber: Sendable {
     /// What a probe is for; an instance may have one of each.
     package enum Purpose: Hashable, Sendable { case readiness, liveness }
@@ -37,16 +38,17 @@ package final class HealthProber: Sendable {
     ///   - check: `kind: none` gives a success each time without asking anybody.
     ///   - probeEndpoint: exactly what is connected to. `check.port` plays no part here, because it is a port *inside* the
     ///     container: the engine's `ManagedContainer.probeEndpoint` has it translated. nil: only a command can succeed.
+    ///   - isNew: its container has just been started, so it fails for a moment and then succeeds.
     ///   - runCommand: for `kind: command`.
     ///   - onResult: called on an event loop, so it must not block; results of one instance come in order.
     package func start(
         _ instance: InstanceID, purpose: Purpose = .readiness, check: AppSpec.HealthCheck, probeEndpoint: Endpoint?,
-        runCommand: CommandRunner? = nil,
+        isNew: Bool = false, runCommand: CommandRunner? = nil,
         onResult: @escaping @Sendable (InstanceID, ProbeResult) -> Void
     ) {
         let probe = InstanceProbe(
             instance: instance, check: check, endpoint: probeEndpoint, eventLoop: eventLoopGroup.next(),
-            isUrgent: purpose == .readiness, runCommand: runCommand, onResult: onResult)
+            isUrgent: purpose == .readiness, isNew: isNew, runCommand: runCommand, onResult: onResult)
         let key = Key(instance: instance, purpose: purpose)
         let previous = probes.withLock { probes in
             defer { probes[key] = probe }

@@ -8,6 +8,10 @@ import Synchronization
 final class InstanceProbe: Sendable {
     /// Until an instance has been ready once it is looked at this often, so that a new one gets traffic soon…
     private static let readinessPeriod = 0.25
+    /// …and one that has just been started more often still for a while, where looking costs next to nothing: clients may
+    /// be waiting for it…
+    private static let firstPeriod = 0.05
+    private static let firstSeconds = 5.0
     /// …but not for ever: what is not ready by then is not about to be.
     private static let readinessSeconds = 60.0
     /// Spreads the probes of instances that were started together.
@@ -28,6 +32,8 @@ final class InstanceProbe: Sendable {
     private let request: ProbeRequest
     /// Looks often until the first success.
     private let isUrgent: Bool
+    /// Its container has just been started.
+    private let isNew: Bool
     private let runCommand: HealthProber.CommandRunner?
     private let onResult: @Sendable (InstanceID, ProbeResult) -> Void
     private let eventLoop: any EventLoop
@@ -39,7 +45,7 @@ final class InstanceProbe: Sendable {
 
     init(
         instance: InstanceID, check: AppSpec.HealthCheck, endpoint: Endpoint?, eventLoop: any EventLoop,
-        isUrgent: Bool, runCommand: HealthProber.CommandRunner?,
+        isUrgent: Bool, isNew: Bool, runCommand: HealthProber.CommandRunner?,
         onResult: @escaping @Sendable (InstanceID, ProbeResult) -> Void
     ) {
         self.instance = instance
@@ -51,6 +57,7 @@ final class InstanceProbe: Sendable {
             address = .failure(.unreachable("it has no address"))
         }
         self.isUrgent = isUrgent
+        self.isNew = isNew
         self.runCommand = runCommand
         request = ProbeRequest(check, endpoint: endpoint)
         self.onResult = onResult
@@ -183,10 +190,17 @@ final class InstanceProbe: Sendable {
         state.value.command = nil
         state.value.isProbing = false
         guard !stopped else { return closed.succeed() }
-        let isFast = isUrgent && !state.value.wasReady && (.now() - begun).seconds < Self.readinessSeconds
-        let period = isFast ? min(check.periodSeconds, Self.readinessPeriod) : check.periodSeconds
         let next = started + .nanoseconds(Int64(period * Double.random(in: Self.jitter) * 1e9))
         state.value.timer = eventLoop.scheduleTask(deadline: next) { self.probe() }
+    }
+
+    /// Seconds until the next probe.
+    private var period: Double {
+        let age = (.now() - begun).seconds
+        guard isUrgent, !state.value.wasReady, age < Self.readinessSeconds else { return check.periodSeconds }
+        // A command is a process in the container.
+        let isFirst = isNew && age < Self.firstSeconds && check.kind != .command
+        return min(check.periodSeconds, isFirst ? Self.firstPeriod : Self.readinessPeriod)
     }
 
     /// What an error of the network means.

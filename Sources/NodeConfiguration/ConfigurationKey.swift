@@ -44,7 +44,8 @@ extension ConfigurationKey {
         .init("node.id", .string, aliases: ["CLUSTER_NODE_ID"], "This node's name, a DNS label unique in the cluster."),
         .init(
             "node.role", .string, default: "controller",
-            "`controller` votes and may lead; `worker` only runs containers."),
+            "`controller` votes and may lead; `worker` only runs containers, and uses no `postgres.*` and `leadership.*`."
+        ),
         .init(
             "node.data_dir", .string, default: "/var/lib/orchestry",
             "Folder of the metrics cache, the outbox and the proxy."),

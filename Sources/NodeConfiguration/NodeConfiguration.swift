@@ -181,8 +181,10 @@ package struct NodeConfiguration: Sendable {
             }
         } else if controllers.isEmpty {
             reader.problems.append("cluster.peers must list the controllers of this worker")
+        } else if controllers[id] != nil {
+            reader.problems.append("cluster.peers lists only controllers, and \(id) is a worker (node.role)")
         }
-        if ![1, 3, 5].contains(controllers.count) {
+        if !(role == .worker && controllers.isEmpty), ![1, 3, 5].contains(controllers.count) {
             reader.problems.append("cluster.peers must list 1, 3 or 5 controllers, got \(controllers.count)")
         }
     }

@@ -89,6 +89,9 @@ extension DocumentReader {
         let health = health(root["healthCheck"], at: "healthCheck", container: container)
         let liveness = self.liveness(root["livenessCheck"], container: container)
         let scaling = scaling(root["scaling"], at: "scaling")
+        if scaling.minReplicas == 0, let kind = container?.kind, kind != .http {
+            report("scaling.minReplicas", ScalingPolicy.zeroNeedsHTTP)
+        }
         guard let name, var spec = container else { return nil }
         spec.name = name
         spec.labels = labels

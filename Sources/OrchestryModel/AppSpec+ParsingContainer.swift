@@ -2,7 +2,7 @@
 extension DocumentReader {
     private static let specKeys = [
         "type", "image", "ports", "resources", "environment", "env", "command", "args", "workingDir", "pullPolicy",
-        "imagePullSecret", "security", "volumes", "logging", "routing", "termination", "rollout",
+        "imagePullSecret", "security", "volumes", "logging", "network", "routing", "termination", "rollout",
     ]
     private static let specHints = [
         "scaling": "it belongs beside spec, at the document's root",
@@ -40,6 +40,7 @@ extension DocumentReader {
             workingDirectory: text(spec, "workingDir", atMost: 4096, "an absolute path") { $0.hasPrefix("/") },
             environment: environment(spec), ports: ports(spec, kind: kind), resources: resources(spec),
             security: security(spec), volumes: volumes(spec), logs: logging(spec),
+            network: network(spec),
             routing: routing(spec, kind: kind, name: standIn),
             termination: termination(spec), rollout: rollout(spec, kind: kind))
     }

@@ -143,6 +143,20 @@ extension DocumentReader {
     }
 }
 
+extension DocumentReader {
+    mutating func network(_ spec: Object) -> AppSpec.Network? {
+        guard
+            let section = object(
+                spec["network"], at: "spec.network", keys: ["isolated"],
+                hints: [
+                    "isolate": "did you mean isolated?", "mode": "write isolated: true",
+                    "internal": "write isolated: true",
+                ])
+        else { return nil }
+        return boolean(section, "isolated").map { AppSpec.Network(isolated: $0) }
+    }
+}
+
 private func isMountTarget(_ text: String) -> Bool { isPlainPath(text) && text != "/" }
 
 /// Absolute; no empty, `.` or `..` part; no colon, which engines split at.

@@ -20,12 +20,13 @@ extension AppSpec {
         var security: Security
         var volumes: [Volume]
         var logs: LogOptions?
+        var isIsolated: Bool
     }
 
     private var containerInputs: ContainerInputs {
         ContainerInputs(
             image: image, command: command, arguments: arguments, workingDirectory: workingDirectory,
             environment: environment, ports: ports.map(\.containerPort), resources: resources, security: security,
-            volumes: volumes, logs: logs)
+            volumes: volumes, logs: logs, isIsolated: isIsolated)
     }
 }

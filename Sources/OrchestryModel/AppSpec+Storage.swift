@@ -39,6 +39,17 @@ extension AppSpec {
     }
 }
 
+extension AppSpec {
+    public struct Network: Hashable, Sendable, Codable {
+        /// The app's containers have a network of their own on each node: no other app's container reaches them but through
+        /// the proxy, nor they others'. The node itself (proxy, probes) reaches them as ever.
+        public var isolated: Bool
+        public init(isolated: Bool) { self.isolated = isolated }
+    }
+
+    public var isIsolated: Bool { network?.isolated == true }
+}
+
 /// Whether `path` is `folder` or lies below it; both absolute and without `.` and `..`.
 public func isPath(_ path: String, within folder: String) -> Bool {
     let (parts, top) = (path.split(separator: "/"), folder.split(separator: "/"))

@@ -25,6 +25,8 @@ public struct AppSpec: Hashable, Sendable, Codable {
     public var security: Security
     public var volumes: [Volume]
     public var logs: LogOptions?
+    /// nil: the network that all apps of a node share.
+    public var network: Network?
     public var routing: Routing
     public var termination: Termination
     public var rollout: RolloutPolicy
@@ -40,7 +42,7 @@ public struct AppSpec: Hashable, Sendable, Codable {
         arguments: [String]? = nil, workingDirectory: String? = nil, environment: [EnvironmentVariable] = [],
         ports: [Port],
         resources: Resources = Resources(), security: Security = Security(), volumes: [Volume] = [],
-        logs: LogOptions? = nil, routing: Routing? = nil,
+        logs: LogOptions? = nil, network: Network? = nil, routing: Routing? = nil,
         termination: Termination = Termination(), rollout: RolloutPolicy = RolloutPolicy(),
         health: HealthCheck? = nil, liveness: HealthCheck? = nil, scaling: ScalingPolicy = ScalingPolicy()
     ) {
@@ -59,6 +61,7 @@ public struct AppSpec: Hashable, Sendable, Codable {
         self.security = security
         self.volumes = volumes
         self.logs = logs
+        self.network = network
         self.routing = routing ?? Routing(hosts: [name.rawValue])
         self.termination = termination
         self.rollout = rollout

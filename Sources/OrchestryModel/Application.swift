@@ -8,7 +8,7 @@ public struct Application: Hashable, Sendable, Codable {
     /// 1, 2, 3…: rises with each accepted change of what a container is made from.
     public var revision: Int
     public var status: Status
-    /// Wanted instances; 0 when stopped.
+    /// Wanted instances; 0 when stopped, and while an app that scales to zero is idle.
     public var replicas: Int
     public var createdAt: WallTime
     public var updatedAt: WallTime
@@ -42,6 +42,8 @@ public struct Application: Hashable, Sendable, Codable {
         self.control = control
     }
     public var name: AppName { spec.name }
+    /// Nobody has asked for it lately, so it has no instance: the first request starts one.
+    public var isIdle: Bool { status == .running && replicas == 0 }
     /// Whether an instance of that revision is as wanted.
     public func isCurrent(_ revision: Int) -> Bool { revision == self.revision || equalRevisions.contains(revision) }
 

@@ -27,6 +27,21 @@ public struct RoutingTable: Hashable, Sendable, Codable {
         }
     }
 
+    /// An app whose last instance goes when nobody asks for it: requests wait in the proxy for the next one.
+    public struct Activation: Hashable, Sendable, Codable {
+        /// False: none will come, since somebody took the app down. Requests are then answered 503 at once.
+        public var holds: Bool
+        /// How long a request waits at most, 1…300 s.
+        public var holdSeconds: Int
+        /// How many wait in one proxy at most, 1…100,000.
+        public var holdLimit: Int
+        public init(holds: Bool = true, holdSeconds: Int, holdLimit: Int) {
+            self.holds = holds
+            self.holdSeconds = holdSeconds
+            self.holdLimit = holdLimit
+        }
+    }
+
     public struct Route: Hashable, Sendable, Codable {
         public var app: AppName
         public var routing: AppSpec.Routing
@@ -34,11 +49,17 @@ public struct RoutingTable: Hashable, Sendable, Codable {
         public var targets: [Target]
         /// What `routing.tls` names, as far as it is set: sorted by name, sealed until the proxy's node opens it.
         public var secrets: [SealedSecret]
-        public init(app: AppName, routing: AppSpec.Routing, targets: [Target], secrets: [SealedSecret] = []) {
+        /// nil: the app has an instance as long as it is up.
+        public var activation: Activation?
+        public init(
+            app: AppName, routing: AppSpec.Routing, targets: [Target], secrets: [SealedSecret] = [],
+            activation: Activation? = nil
+        ) {
             self.app = app
             self.routing = routing
             self.targets = targets
             self.secrets = secrets
+            self.activation = activation
         }
     }
 
@@ -48,6 +69,12 @@ public struct RoutingTable: Hashable, Sendable, Codable {
     public init(version: Version, routes: [Route]) {
         self.version = version
         self.routes = routes
+    }
+    /// For a node of a release that knows no activation.
+    public var withoutActivations: RoutingTable {
+        var table = self
+        for index in table.routes.indices { table.routes[index].activation = nil }
+        return table
     }
     public static let empty = RoutingTable(version: .zero, routes: [])
 }

@@ -1,4 +1,8 @@
 extension ScalingPolicy {
+    /// Said of `minReplicas: 0` where there are no requests that the proxy could hold.
+    public static let zeroNeedsHTTP =
+        "must be at least 1: only an app of type http is started by its first request, got 0"
+
     /// Reads the `policy` of `POST /apps/{name}/policy` and applies it to what is stored.
     ///
     /// Fields given replace the stored ones (under either of a field's two names), null takes one away, all others
@@ -36,7 +40,7 @@ extension DocumentReader {
         "targetCPUUtilizationPercentage", "maxMemoryPercent", "targetMemoryUtilizationPercentage",
         "maxConnPerReplica", "scaleOutThresholdPct", "scaleInThresholdPct", "windowSeconds", "cooldownSeconds",
         "maxScaleOutStep", "maxScaleInStep", "stabilizationWindowSeconds", "tolerance", "scaleOutPolicies",
-        "scaleInPolicies", "warmupSeconds", "customMetrics", "schedules",
+        "scaleInPolicies", "warmupSeconds", "customMetrics", "schedules", "idleSeconds", "holdSeconds", "holdLimit",
     ]
     private static let aliases = [
         (name: "maxCPUPercent", alias: "targetCPUUtilizationPercentage"),
@@ -81,6 +85,7 @@ extension DocumentReader {
         policy.scaleInPolicies = ratePolicies(section, "scaleInPolicies")
         policy.customMetrics = customMetrics(section)
         policy.schedules = schedules(section)
+        policy.scaleToZero = scaleToZero(section, policy)
         return policy
     }
 
@@ -88,7 +93,7 @@ extension DocumentReader {
     private static let defaultCPUPercent = 70.0
 
     private mutating func bounds(_ section: Object, _ policy: inout ScalingPolicy) {
-        policy.minReplicas = integer(section, "minReplicas", 1...1_000) ?? policy.minReplicas
+        policy.minReplicas = integer(section, "minReplicas", 0...1_000) ?? policy.minReplicas
         let maximum = integer(section, "maxReplicas", 1...1_000)
         // A minimum above the default maximum raises it: the author has said nothing that contradicts.
         policy.maxReplicas = maximum ?? max(policy.maxReplicas, policy.minReplicas)
@@ -97,6 +102,14 @@ extension DocumentReader {
                 section.path(of: "maxReplicas"), "must be at least minReplicas (\(policy.minReplicas)), got \(maximum)")
             policy.maxReplicas = policy.minReplicas
         }
+    }
+
+    private mutating func scaleToZero(_ section: Object, _ policy: ScalingPolicy) -> ScalingPolicy.ScaleToZero? {
+        var zero = ScalingPolicy.ScaleToZero()
+        zero.idleSeconds = integer(section, "idleSeconds", 10...86_400) ?? zero.idleSeconds
+        zero.holdSeconds = integer(section, "holdSeconds", 1...300) ?? zero.holdSeconds
+        zero.holdLimit = integer(section, "holdLimit", 1...100_000) ?? zero.holdLimit
+        return policy.minReplicas == 0 ? zero : nil
     }
 
     private mutating func targets(_ section: Object, _ policy: inout ScalingPolicy) {

@@ -53,10 +53,26 @@ public struct ScalingPolicy: Hashable, Sendable, Codable {
         }
     }
 
+    /// What becomes of an app that nobody asks for: with `minReplicas` 0 its last instance goes, and the proxies hold the
+    /// next requests until one has started.
+    public struct ScaleToZero: Hashable, Sendable, Codable {
+        /// `idleSeconds`: this long without any request, and with none in flight, before the last one goes. 10…86,400.
+        public var idleSeconds: Int
+        /// `holdSeconds`: how long a request waits for the first instance at most, 1…300.
+        public var holdSeconds: Int
+        /// `holdLimit`: requests of the app that wait in one node's proxy at most, 1…100,000.
+        public var holdLimit: Int
+        public init(idleSeconds: Int = 300, holdSeconds: Int = 30, holdLimit: Int = 1_000) {
+            self.idleSeconds = idleSeconds
+            self.holdSeconds = holdSeconds
+            self.holdLimit = holdLimit
+        }
+    }
+
     public var mode: Mode
-    /// `minReplicas`, 1…1,000.
+    /// `minReplicas`, 0…1,000; 0: see `scaleToZero`.
     public var minReplicas: Int
-    /// `maxReplicas`, `minReplicas`…1,000.
+    /// `maxReplicas`, `minReplicas`…1,000, at least 1.
     public var maxReplicas: Int
     /// `targetRPSPerReplica`: requests per second and instance; nil: not scaled on.
     public var targetRPS: Double?
@@ -94,6 +110,11 @@ public struct ScalingPolicy: Hashable, Sendable, Codable {
     public var customMetrics: [CustomMetric]?
     /// `schedules`; nil: none, never empty.
     public var schedules: [ScalingSchedule]?
+    /// Not nil exactly where `minReplicas` is 0.
+    public var scaleToZero: ScaleToZero?
+
+    /// The fewest instances that metrics may ask for: the last one goes by `scaleToZero` only.
+    public var leastAwake: Int { max(1, minReplicas) }
 
     /// Defaults: a 20 s window and no wait before growing, because capacity that comes late costs requests; 30 s of
     /// stabilization and of cooldown before shrinking, because capacity kept half a minute too long costs little.
@@ -111,7 +132,7 @@ public struct ScalingPolicy: Hashable, Sendable, Codable {
         maxScaleOutStep: Int? = nil, maxScaleInStep: Int? = nil, toleranceOut: Double = 0, toleranceIn: Double = 0,
         scaleOutPolicies: [RatePolicy] = [], scaleInPolicies: [RatePolicy] = [], warmupSeconds: Int = 10,
         customMetrics: [CustomMetric]? = nil,
-        schedules: [ScalingSchedule]? = nil
+        schedules: [ScalingSchedule]? = nil, scaleToZero: ScaleToZero? = nil
     ) {
         self.mode = mode
         self.minReplicas = minReplicas
@@ -135,5 +156,6 @@ public struct ScalingPolicy: Hashable, Sendable, Codable {
         self.warmupSeconds = warmupSeconds
         self.customMetrics = customMetrics
         self.schedules = schedules
+        self.scaleToZero = minReplicas == 0 ? scaleToZero ?? ScaleToZero() : nil
     }
 }

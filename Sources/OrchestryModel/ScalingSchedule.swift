@@ -65,6 +65,7 @@ public struct ScheduledBounds: Hashable, Sendable, Codable {
             bounded.maxReplicas = maxReplicas
             bounded.minReplicas = min(policy.minReplicas, maxReplicas)
         }
+        if minReplicas != nil { bounded.scaleToZero = nil }
         if let minReplicas {
             bounded.minReplicas = minReplicas
             bounded.maxReplicas = max(bounded.maxReplicas, minReplicas)

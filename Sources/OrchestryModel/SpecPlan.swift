@@ -70,7 +70,7 @@ public struct SpecPlan: Hashable, Sendable {
         guard let current else {
             return [
                 "Registers the app as revision \(next.revision) with image \(next.spec.image). It is stopped until it is "
-                    + "started: then \(counted(next.spec.scaling.minReplicas, "instance"))."
+                    + "started: then \(counted(next.spec.scaling.leastAwake, "instance"))."
             ]
         }
         switch change {
@@ -84,6 +84,9 @@ public struct SpecPlan: Hashable, Sendable {
     private static func rollingUpdate(_ next: Application, _ current: Application, _ rollout: Int?) -> String {
         guard current.status == .running else {
             return "Makes revision \(next.revision). The app is stopped: nothing restarts."
+        }
+        guard current.replicas > 0 else {
+            return "Makes revision \(next.revision). The app is idle: its next instance is of it, nothing restarts."
         }
         let policy = next.spec.rollout
         var words = "Makes revision \(next.revision) and replaces \(counted(current.replicas, "instance")) by a "
@@ -116,6 +119,9 @@ public struct SpecPlan: Hashable, Sendable {
         }
         if old.routing.maintenance == nil, new.routing.maintenance != nil {
             effects.append("From then on the proxy answers 503 in the app's place.")
+        }
+        if old.network != new.network, !AppSpec.needsNewRevision(from: old, to: new) {
+            effects.append("Every node takes over the new network rules; nothing restarts.")
         }
         if old.health != new.health || old.liveness != new.liveness {
             effects.append("Instances are probed by the new checks at once; nothing restarts.")

@@ -7,6 +7,8 @@ import WireProtocol
 final class Directory: Sendable {
     struct Entry: Sendable {
         var info: NodeInfo
+        /// `PeerFeatures` it has.
+        var features: UInt64 = 0
         var control: Connection?
         var bulk: Connection?
         var isConnected: Bool { control != nil && bulk != nil }

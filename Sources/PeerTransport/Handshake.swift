@@ -13,7 +13,7 @@ package struct PeerIdentity: Hashable, Sendable {
 
     package init(
         node: NodeInfo, incarnation: UInt64, channel: ChannelKind, version: UInt16,
-        features: UInt64 = PeerFeatures.renewal
+        features: UInt64 = PeerFeatures.own
     ) {
         self.node = node
         self.incarnation = incarnation
@@ -101,7 +101,7 @@ package struct Handshake {
             state = local.secret == nil ? .awaitingAccepted : .awaitingChallenge(nonce: nonce)
             let hello = Hello(
                 cluster: local.cluster, node: local.me, incarnation: local.incarnation, channel: channel,
-                features: PeerFeatures.renewal | (continues ? PeerFeatures.continues : 0),
+                features: PeerFeatures.own | (continues ? PeerFeatures.continues : 0),
                 nonce: local.secret == nil ? [] : nonce)
             return [.send(.hello(hello))]
         }
@@ -140,7 +140,7 @@ package struct Handshake {
         identity.continues = continues
         let accepted = HelloAccepted(
             version: identity.version, node: local.me, incarnation: local.incarnation,
-            features: PeerFeatures.renewal | (continues ? PeerFeatures.continues : 0))
+            features: PeerFeatures.own | (continues ? PeerFeatures.continues : 0))
         return [.send(.helloAccepted(accepted)), .establish(identity)]
     }
 

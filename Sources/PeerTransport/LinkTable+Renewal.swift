@@ -107,7 +107,7 @@ extension LinkTable {
         let (id, kind) = (identity.node.id, identity.channel)
         guard var link = links[id] else { return }
         link.info = identity.node
-        link.canRenew = identity.canRenew
+        link.features = identity.features
         link.connections[kind] = successor
         successor.wasAdopted.store(true, ordering: .relaxed)
         link.retiring[kind] = old

@@ -16,8 +16,9 @@ final class LinkTable: @unchecked Sendable {  // Its variables are touched on `h
         var connections: [ChannelKind: Connection] = [:]
         /// Those that `connections` go on from, until the peer has said all it had to say on them.
         var retiring: [ChannelKind: Connection] = [:]
-        /// `PeerFeatures.renewal`
-        var canRenew = false
+        /// `PeerFeatures` of the peer.
+        var features: UInt64 = 0
+        var canRenew: Bool { features & PeerFeatures.renewal != 0 }
         /// The handler has been told that the peer is connected.
         var isAnnounced = false
     }
@@ -180,7 +181,7 @@ final class LinkTable: @unchecked Sendable {  // Its variables are touched on `h
         let wasAnnounced = link.isAnnounced
         link.info = identity.node
         link.incarnation = identity.incarnation
-        link.canRenew = identity.canRenew
+        link.features = identity.features
         link.isAnnounced = false
         links[id] = link
         if wasAnnounced { announceLoss(of: id, reason: "replaced by a newer connection") }
@@ -265,7 +266,9 @@ final class LinkTable: @unchecked Sendable {  // Its variables are touched on `h
     func publish(_ id: NodeID) {
         directory.set(
             links[id].map {
-                Directory.Entry(info: $0.info, control: $0.connections[.control], bulk: $0.connections[.bulk])
+                Directory.Entry(
+                    info: $0.info, features: $0.features, control: $0.connections[.control], bulk: $0.connections[.bulk]
+                )
             }, for: id)
     }
 

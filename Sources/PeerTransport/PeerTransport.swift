@@ -246,6 +246,11 @@ public final class PeerTransport: Sendable {
     /// Peers whose two connections stand, sorted by id.
     public var connectedPeers: [NodeInfo] { directory.connected }
 
+    /// Whether the peer is connected and has all of these `PeerFeatures`.
+    public func supports(_ features: UInt64, _ node: NodeID) -> Bool {
+        directory[node].map { $0.features & features == features } ?? false
+    }
+
     public var statistics: PeerStatistics { counters.snapshot }
 
     /// By peer, of all that were ever connected (the first thousand names).

@@ -2,7 +2,7 @@ import OrchestryModel
 
 /// One change of the shared state. The changes of one `StateStore.write` are committed together or not at all.
 /// All but `completeRequest` are safe to repeat.
-package enum StateChange: Sendable {
+public enum StateChange: Sendable {
     /// Inserts or replaces. Brings a deleted app back.
     case saveApplication(Application)
     /// Marks it deleted; its row stays for what refers to it.
@@ -51,17 +51,17 @@ package enum StateChange: Sendable {
 }
 
 /// One row of `metrics`: an app over all nodes at one time. nil: not measured.
-package struct MetricRow: Hashable, Sendable {
-    package var app: AppName
-    package var time: WallTime
-    package var cpuPercent: Double?
-    package var memoryPercent: Double?
+public struct MetricRow: Hashable, Sendable {
+    public var app: AppName
+    public var time: WallTime
+    public var cpuPercent: Double?
+    public var memoryPercent: Double?
     /// Requests per second.
-    package var rps: Double?
-    package var latencyP95Milliseconds: Double?
-    package var activeConnections: Int?
-    package var replicas: Int?
-    package init(
+    public var rps: Double?
+    public var latencyP95Milliseconds: Double?
+    public var activeConnections: Int?
+    public var replicas: Int?
+    public init(
         app: AppName, time: WallTime, cpuPercent: Double? = nil, memoryPercent: Double? = nil, rps: Double? = nil,
         latencyP95Milliseconds: Double? = nil, activeConnections: Int? = nil, replicas: Int? = nil
     ) {

@@ -3,7 +3,7 @@ import OrchestryModel
 
 /// The shared state in PostgreSQL. Every change is fenced: it is committed only while the writer's epoch is the
 /// lease's. Reads are not.
-package final class StateStore: Sendable {
+public final class StateStore: Sendable {
     let pool: ConnectionPool
     let configuration: StoreConfiguration
     private let migrations: [Migration]
@@ -11,7 +11,7 @@ package final class StateStore: Sendable {
     /// Connects in the background, at once.
     /// - Parameter availabilityChanged: called from a thread of the store with false when PostgreSQL can't be connected
     ///   to any more (or could not be from the beginning), and with true when it can be again.
-    package convenience init(
+    public convenience init(
         configuration: StoreConfiguration, logger: Logger,
         availabilityChanged: @escaping @Sendable (Bool) -> Void = { _ in }
     ) {
@@ -48,11 +48,11 @@ package final class StateStore: Sendable {
     package var isAvailable: Bool { pool.isAvailable }
 
     /// Ends the threads and closes the connections once they have finished what they are doing.
-    package func shutdown() { pool.shutdown() }
+    public func shutdown() { pool.shutdown() }
 
     /// Brings the database to the schema this release knows. Safe to call from several nodes at once, and again.
     /// - Throws: `.schemaTooNew` when a newer release has migrated it.
-    package func migrate() async throws(StoreError) {
+    public func migrate() async throws(StoreError) {
         let migrations = migrations
         // Longer than any other call: building an index may take its time, and another node may be migrating.
         try await pool.run(within: .seconds(120)) { connection, deadline throws(StoreError) in
@@ -67,7 +67,7 @@ package final class StateStore: Sendable {
     ///   its writer has given it up. nil: in any order.
     /// - Throws: `.fenced` when not; `.outcomeUnknown` when the connection was lost or the deadline passed while the
     ///   answer was awaited; `.duplicateRequest`; anything else means that nothing was changed.
-    package func write(
+    public func write(
         _ changes: [StateChange], epoch: Epoch, leader: NodeID, turn: Int64? = nil
     ) async throws(StoreError) {
         var statements: [Statement] = [Self.fence(epoch: epoch, leader: leader)]

@@ -2,16 +2,16 @@ import CLibPQ
 import OrchestryModel
 
 /// How to reach PostgreSQL, and how long to wait for it.
-package struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebugStringConvertible {
+public struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebugStringConvertible {
     /// How long rows are kept. Events go by whole months, metrics by whole days.
-    package struct Retention: Hashable, Sendable {
+    public struct Retention: Hashable, Sendable {
         /// Default 90 days.
-        package var events: Duration
+        public var events: Duration
         /// Default 7 days.
-        package var metrics: Duration
+        public var metrics: Duration
         /// Idempotency keys and their answers. Default 24 hours.
-        package var requests: Duration
-        package init(
+        public var requests: Duration
+        public init(
             events: Duration = .seconds(90 * 86_400), metrics: Duration = .seconds(7 * 86_400),
             requests: Duration = .seconds(86_400)
         ) {
@@ -24,22 +24,22 @@ package struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebu
     /// A libpq URI (`postgresql://user:password@a,b/name`) or keywords (`host=a,b dbname=name`). Several hosts are
     /// tried in order; unless `target_session_attrs` says otherwise only one that accepts writes will do, so that a
     /// promoted standby is followed.
-    package var connectionString: String
+    public var connectionString: String
     /// Connections for queries, 1…100. The lease has one of its own on top.
-    package var poolSize: Int
+    public var poolSize: Int
     /// For one host, from the first packet to the end of authentication.
-    package var connectTimeout: Duration
+    public var connectTimeout: Duration
     /// Enforced by the server for each statement.
-    package var statementTimeout: Duration
+    public var statementTimeout: Duration
     /// For one call of the store as a whole: waiting for a connection, connecting and all its statements.
-    package var operationTimeout: Duration
+    public var operationTimeout: Duration
     /// After this long a transaction whose client is silent is ended by the server.
-    package var idleInTransactionTimeout: Duration
+    public var idleInTransactionTimeout: Duration
     /// Shown in `pg_stat_activity`; a suffix says what the connection is for.
-    package var applicationName: String
-    package var retention: Retention
+    public var applicationName: String
+    public var retention: Retention
 
-    package init(
+    public init(
         connectionString: String, poolSize: Int = 4, connectTimeout: Duration = .seconds(3),
         statementTimeout: Duration = .seconds(5), operationTimeout: Duration = .seconds(10),
         idleInTransactionTimeout: Duration = .seconds(5), applicationName: String = "orchestry",
@@ -56,12 +56,12 @@ package struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebu
     }
 
     /// Without the connection string, which may hold a password.
-    package var description: String { "StoreConfiguration(pool: \(poolSize), application: \(applicationName))" }
-    package var debugDescription: String { description }
+    public var description: String { "StoreConfiguration(pool: \(poolSize), application: \(applicationName))" }
+    public var debugDescription: String { description }
 
     /// - Throws: `StoreError.unavailable` when libpq can't read the connection string. Its text is not repeated,
     ///   because a password may be anywhere in it.
-    package func validate() throws(StoreError) { _ = try ConnectionTargets(connectionString) }
+    public func validate() throws(StoreError) { _ = try ConnectionTargets(connectionString) }
 }
 
 /// The hosts of a connection string. libpq's asynchronous connect leaves time-outs to its caller, so a silent first

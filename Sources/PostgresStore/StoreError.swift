@@ -1,5 +1,5 @@
 /// Why the store did not do what it was asked.
-package enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
+public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
     /// PostgreSQL can't be reached, is not accepting work or does not answer in time. Nothing was changed.
     case unavailable(String)
     /// The writer's epoch is over: somebody else leads, or may. Nothing was changed.
@@ -17,7 +17,7 @@ package enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// Whether the same call may succeed later without anybody doing something about it. For `outcomeUnknown` the
     /// caller must first find out (`request(_:)`), unless the change is safe to repeat: all are but `completeRequest`.
-    package var isRetryable: Bool {
+    public var isRetryable: Bool {
         switch self {
         case .unavailable, .outcomeUnknown: true
         case .query(let sqlState, _):
@@ -29,12 +29,12 @@ package enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
 
     /// Another transaction was in the way and PostgreSQL has undone this one: the same may be tried again at once. A
     /// deadlock is rare but real: making a partition locks tables in another order than a write does.
-    package var isRolledBack: Bool {
+    public var isRolledBack: Bool {
         if case .query(let sqlState, _) = self { ["40001", "40P01"].contains(sqlState) } else { false }
     }
 
     /// Safe to log: no passwords, no row contents.
-    package var description: String {
+    public var description: String {
         switch self {
         case .unavailable(let reason): "PostgreSQL is not available: \(reason)"
         case .fenced(let reason): "write refused: \(reason)"

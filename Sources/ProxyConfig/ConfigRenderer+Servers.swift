@@ -139,6 +139,14 @@ extension ConfigRenderer {
             problem(503, "No instance of the app is ready", &location)
             return
         }
+        if layout.mode == .lua, route.activation != nil {
+            location.line(
+                "access_by_lua_block { orchestry.hold(\"\(route.app)\") }",
+                // One whose client went away does not wait on.
+                "lua_check_client_abort on;",
+                // The node may be away: it looks by itself when it is back.
+                "lua_socket_log_errors off;")
+        }
         let seconds = min(max(route.routing.readTimeoutSeconds, 1), 3600)
         location.line(
             "client_max_body_size \(max(0, route.routing.maxBodyBytes));", "proxy_read_timeout \(seconds)s;",

@@ -1,24 +1,24 @@
 import OrchestryModel
 
 /// A rendered configuration.
-package struct RenderedConfig: Hashable, Sendable {
-    package var text: String
+public struct RenderedConfig: Hashable, Sendable {
+    public var text: String
     /// 16 hexadecimal digits, equal exactly for equal texts; the running nginx answers it at `/generation`.
-    package var generation: String
+    public var generation: String
 }
 
 /// Renders the whole configuration of one node's nginx. Equal input gives equal bytes.
 /// In `.lua` mode endpoints, weights and balancing methods are not part of it.
-package struct ConfigRenderer: Sendable {
+public struct ConfigRenderer: Sendable {
     let layout: ProxyLayout
     private let capacity: ProxyCapacity
 
-    package init(layout: ProxyLayout, capacity: ProxyCapacity = ProxyCapacity()) {
+    public init(layout: ProxyLayout, capacity: ProxyCapacity = ProxyCapacity()) {
         self.layout = layout
         self.capacity = capacity
     }
 
-    package func render(_ structure: ProxyStructure) -> RenderedConfig {
+    public func render(_ structure: ProxyStructure) -> RenderedConfig {
         var body = ConfigText()
         main(&body)
         body.block("events") { $0.line("worker_connections \(layout.workerConnections);") }
@@ -131,6 +131,7 @@ package struct ConfigRenderer: Sendable {
             $0.line("    apps = \(capacity.apps), instances = \(capacity.instances), slots = \(slots),")
             $0.line("    tries = \(layout.tries), aside = \(layout.asideSeconds),")
             $0.line("    membership = \(ConfigText.quoted(layout.membershipPath)),")
+            $0.line("    wake = \(ConfigText.quoted(layout.wakeSocketPath)),")
             $0.line("}")
             if layout.api != nil { $0.line("orchestry_api.init(\(ConfigText.quoted(layout.facadesPath)))") }
         }
@@ -177,6 +178,7 @@ package struct ConfigRenderer: Sendable {
             server.block("location = /status") { $0.line("stub_status;") }
             guard layout.mode == .lua else { return }
             server.block("location = /counters") { $0.line("content_by_lua_block { orchestry_admin.counters() }") }
+            server.block("location = /held") { $0.line("content_by_lua_block { orchestry_admin.held() }") }
             server.block("location = /membership") {
                 $0.line(
                     "client_max_body_size 64m;", "client_body_buffer_size 1m;",

@@ -2,7 +2,7 @@ import OrchestryModel
 
 /// Turns two readings of the counters into one sample per app: what the proxy saw in between. CPU and memory are left
 /// nil for whoever measures them.
-package enum CounterDelta {
+public enum CounterDelta {
     /// - Parameters:
     ///   - previous: nil when there is no earlier reading: how long `current` took to add up is then unknown, so the
     ///     samples carry the gauges only.
@@ -10,7 +10,7 @@ package enum CounterDelta {
     ///   - second: the wall-clock second the samples stand for.
     /// - Returns: sorted by app, instances sorted. An app without earlier counts, or whose counts went backwards
     ///   (nginx restarted, or its place in the counters was given up and taken again), is counted from zero.
-    package static func samples(
+    public static func samples(
         from previous: ProxyCounters?, to current: ProxyCounters, interval: Double, node: NodeID, second: Int64
     ) -> [Sample] {
         current.apps.sorted { $0.key < $1.key }.map { name, app in

@@ -1,14 +1,15 @@
 /// The Lua files a configuration in `.lua` mode loads, kept in the executable.
-package enum LuaSources {
-    package struct File: Sendable {
-        package var name: String
-        package var bytes: [UInt8]
+public enum LuaSources {
+    public struct File: Sendable {
+        public var name: String
+        public var bytes: [UInt8]
     }
 
-    package static let files: [File] = [
+    public static let files: [File] = [
         File(name: "orchestry.lua", bytes: PackageResources.orchestry_lua),
         File(name: "orchestry_admin.lua", bytes: PackageResources.orchestry_admin_lua),
         File(name: "orchestry_api.lua", bytes: PackageResources.orchestry_api_lua),
+        File(name: "orchestry_hold.lua", bytes: PackageResources.orchestry_hold_lua),
         File(name: "orchestry_membership.lua", bytes: PackageResources.orchestry_membership_lua),
         File(name: "orchestry_region.lua", bytes: PackageResources.orchestry_region_lua),
     ]

@@ -1,13 +1,13 @@
 import OrchestryModel
 
 /// The text that tells a running nginx which instances serve which app; see `orchestry_membership.lua`.
-package enum MembershipText {
+public enum MembershipText {
     /// - Parameter routes: those of a `ProxyStructure`; order of targets is kept.
     /// - Returns: text ending in `end\n`; equal input gives equal bytes.
-    package static func render(_ routes: [RoutingTable.Route], version: RoutingTable.Version) -> String {
+    public static func render(_ routes: [RoutingTable.Route], version: RoutingTable.Version) -> String {
         var text = "orchestry-membership 1 \(version)\n"
         for route in routes {
-            text += "app \(route.app) \(method(of: route.routing))\n"
+            text += "app \(route.app) \(method(of: route.routing))\(hold(of: route))\n"
             for target in route.targets {
                 let host = target.endpoint.host
                 let address = host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]" : host
@@ -22,6 +22,12 @@ package enum MembershipText {
     private static func method(of routing: AppSpec.Routing) -> String {
         guard let maintenance = routing.maintenance else { return routing.method.rawValue }
         return "maintenance:\(maintenance.retryAfterSeconds):\(percentEncoded(maintenance.message ?? ""))"
+    }
+
+    /// `;hold=<seconds>,<requests>` behind the method: how long and how many requests wait while there is no instance.
+    private static func hold(of route: RoutingTable.Route) -> String {
+        guard let activation = route.activation, activation.holds, route.routing.maintenance == nil else { return "" }
+        return ";hold=\(activation.holdSeconds),\(activation.holdLimit)"
     }
 
     private static func percentEncoded(_ text: String) -> String {

@@ -1,16 +1,16 @@
 import OrchestryModel
 
 /// What nginx has counted. All numbers but the two gauges called `inFlight` have only grown since `start` appeared.
-package struct ProxyCounters: Hashable, Sendable {
-    package struct Instance: Hashable, Sendable {
+public struct ProxyCounters: Hashable, Sendable {
+    public struct Instance: Hashable, Sendable {
         /// Attempts finished: a request that was tried on two instances counts with both.
-        package var requests: UInt64
+        public var requests: UInt64
         /// Of these, status 500…599 or no answer.
-        package var errors: UInt64
-        package var inFlight: UInt64
+        public var errors: UInt64
+        public var inFlight: UInt64
         /// nil while the app's targets all have one weight: then nobody compares.
-        package var latency: LatencyHistogram?
-        package init(
+        public var latency: LatencyHistogram?
+        public init(
             requests: UInt64 = 0, errors: UInt64 = 0, inFlight: UInt64 = 0, latency: LatencyHistogram? = nil
         ) {
             self.requests = requests
@@ -20,17 +20,17 @@ package struct ProxyCounters: Hashable, Sendable {
         }
     }
 
-    package struct App: Hashable, Sendable {
+    public struct App: Hashable, Sendable {
         /// Requests whose target has been chosen and that have not ended; an upgraded connection until it closes.
-        package var inFlight: UInt64
+        public var inFlight: UInt64
         /// Sum over requests of the time from the choice of an instance to the end of the response. Upgraded
         /// connections (status 101) are neither in it nor in the histogram.
-        package var requestMicroseconds: UInt64
+        public var requestMicroseconds: UInt64
         /// Finished requests by class 1xx, 2xx, 3xx, 4xx, 5xx: always five.
-        package var statusClasses: [UInt64]
-        package var latency: LatencyHistogram
-        package var instances: [InstanceID: Instance]
-        package init(
+        public var statusClasses: [UInt64]
+        public var latency: LatencyHistogram
+        public var instances: [InstanceID: Instance]
+        public init(
             inFlight: UInt64 = 0, requestMicroseconds: UInt64 = 0, statusClasses: [UInt64] = [0, 0, 0, 0, 0],
             latency: LatencyHistogram = LatencyHistogram(), instances: [InstanceID: Instance] = [:]
         ) {
@@ -40,28 +40,28 @@ package struct ProxyCounters: Hashable, Sendable {
             self.latency = latency
             self.instances = instances
         }
-        package var requests: UInt64 { statusClasses.reduce(0, +) }
+        public var requests: UInt64 { statusClasses.reduce(0, +) }
     }
 
     /// Another text means that counting began again from zero.
-    package var start: String
-    package var apps: [AppName: App]
-    package init(start: String, apps: [AppName: App]) {
+    public var start: String
+    public var apps: [AppName: App]
+    public init(start: String, apps: [AppName: App]) {
         self.start = start
         self.apps = apps
     }
 }
 
 extension ProxyCounters {
-    package struct ParseError: Error, Hashable, Sendable, CustomStringConvertible {
+    public struct ParseError: Error, Hashable, Sendable, CustomStringConvertible {
         /// From 1.
-        package var line: Int
-        package init(line: Int) { self.line = line }
-        package var description: String { "the proxy's counters can't be read at line \(line)" }
+        public var line: Int
+        public init(line: Int) { self.line = line }
+        public var description: String { "the proxy's counters can't be read at line \(line)" }
     }
 
     /// Reads what `GET /counters` answers; the format is described in `orchestry_admin.lua`.
-    package static func parse(_ text: some StringProtocol) throws(ParseError) -> ProxyCounters {
+    public static func parse(_ text: some StringProtocol) throws(ParseError) -> ProxyCounters {
         var counters: ProxyCounters?
         var app: (name: AppName, counts: App)?
         var number = 0

@@ -3,7 +3,7 @@ import OrchestryModel
 /// The part of a routing table that needs a reload when it changes: which names, ports and paths lead to which app.
 /// What nginx would refuse, or would let one app take from another, is left out and reported: one app's mistake must
 /// not keep the others from changing.
-package struct ProxyStructure: Hashable, Sendable {
+public struct ProxyStructure: Hashable, Sendable {
     package struct Problem: Hashable, Sendable, CustomStringConvertible {
         package var app: AppName
         package var message: String
@@ -30,14 +30,14 @@ package struct ProxyStructure: Hashable, Sendable {
     }
 
     /// Ports and names that are the proxy's own.
-    package struct Reserved: Hashable, Sendable {
+    public struct Reserved: Hashable, Sendable {
         /// Port → what it is for.
         package var ports: [Int: String]
         /// Leads to the REST facade.
         package var host: String?
         /// nil: no TLS on a port that apps share.
         package var httpsPort: Int?
-        package init(ports: [Int: String] = [:], host: String? = nil, httpsPort: Int? = nil) {
+        public init(ports: [Int: String] = [:], host: String? = nil, httpsPort: Int? = nil) {
             self.ports = ports
             self.host = host
             self.httpsPort = httpsPort
@@ -64,7 +64,7 @@ package struct ProxyStructure: Hashable, Sendable {
     /// - Parameters:
     ///   - reserved: what no app may claim.
     ///   - certificates: fingerprints, for the apps whose certificate is at hand.
-    package init(_ table: RoutingTable, reserved: Reserved, certificates: [AppName: String] = [:]) {
+    public init(_ table: RoutingTable, reserved: Reserved, certificates: [AppName: String] = [:]) {
         var builder = Builder(reserved: reserved, certificates: certificates)
         for route in table.routes.sorted(by: { $0.app < $1.app }) { builder.add(route) }
         servers = builder.servers()

@@ -9,6 +9,8 @@ import ProxyConfig
 package final class NginxController: Sendable {
     private let engine: NginxEngine
     private let reader: NginxReader
+    /// On a queue of its own: clients wait, and the counters of a thousand apps take a while to read.
+    private let heldReader: NginxReader
     private let shared: NginxShared
 
     /// - Parameter onEvent: called on the controller's own queue, which it must not hold up.
@@ -18,6 +20,7 @@ package final class NginxController: Sendable {
         shared = NginxShared(onEvent: onEvent)
         engine = NginxEngine(settings: settings, logger: logger, shared: shared)
         reader = NginxReader(shared: shared)
+        heldReader = NginxReader(shared: shared)
     }
 
     /// Starts nginx with the routes it last had, or takes over the one running from this folder: that one is reloaded
@@ -53,12 +56,22 @@ package final class NginxController: Sendable {
     /// - Throws: `unsupported` in plain mode.
     package func readCounters() async throws(ProxyError) -> ProxyCounters { try await reader.counters() }
 
+    /// Requests that wait for an app's first instance, by app.
+    /// - Throws: `unsupported` in plain mode.
+    package func readHeld() async throws(ProxyError) -> [HeldRequests.Waiting] { try await heldReader.held() }
+
+    /// Yields soon after a request has begun to wait; once for many. For one reader.
+    package var wakes: AsyncStream<Void> { shared.wakes }
+
     /// nginx's own figures, in both modes.
     package func readStatus() async throws(ProxyError) -> ProxyStatus { try await reader.status() }
 
     /// The endpoints in effect, as text; see `MembershipText`.
     /// - Throws: `unsupported` in plain mode.
     package func readMembership() async throws(ProxyError) -> String { try await reader.membership() }
+
+    /// How often this process has reloaded nginx: for another structure, never for other endpoints.
+    package var reloads: UInt64 { shared.reloads }
 
     /// How endpoints reach nginx; nil before `start()`.
     package var mode: ProxyMode? { shared.layout?.mode }

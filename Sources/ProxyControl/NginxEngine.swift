@@ -1,3 +1,4 @@
+@preconcurrency import Dispatch
 import Glibc
 import Logging
 import OrchestryModel
@@ -27,6 +28,8 @@ actor NginxEngine {
     }
 
     nonisolated let executor = SerialQueueExecutor(label: "orchestry.proxy.control")
+    /// Its own, so that a reload under way does not hold it up.
+    private let wakeQueue = DispatchQueue(label: "orchestry.proxy.wake")
     nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
     let settings: ProxySettings
@@ -42,6 +45,7 @@ actor NginxEngine {
     private var applied: RoutingTable.Version?
     private var settled: (ticket: UInt64, outcome: Result<AppliedResult, ProxyError>)?
     private var ticker: Ticker?
+    private var wakeSocket: WakeSocket?
     private var ticks = 0
 
     init(settings: ProxySettings, logger: Logger, shared: NginxShared) {
@@ -70,14 +74,28 @@ actor NginxEngine {
             throw error
         }
         shared.publish(running?.layout)
+        listenForWaiting()
         ticker = Ticker(queue: executor.queue, milliseconds: 100) { [weak self] in
             self?.assumeIsolated { $0.tick() }
+        }
+    }
+
+    /// Without it, waiting requests are found by those who look each second.
+    private func listenForWaiting() {
+        guard let layout = running?.layout, layout.mode == .lua else { return }
+        do throws(ProxyError) {
+            wakeSocket = try WakeSocket(path: layout.wakeSocketPath, queue: wakeQueue) { [shared] in
+                shared.requestsWait()
+            }
+        } catch {
+            logger.warning("Idle apps are woken up to a second later", metadata: ["error": "\(error)"])
         }
     }
 
     /// Gives up control. nginx runs on.
     func release() {
         ticker = nil
+        wakeSocket = nil
         shared.publish(nil)
         if let running { close(running.lock) }
         running = nil
@@ -249,6 +267,7 @@ actor NginxEngine {
         if rename(next, layout.configPath) != 0 { throw .system("replacing the configuration", next, errno) }
         do throws(ProxyError) {
             if let master = running.master, Processes.isAlive(master) {
+                shared.countReload()
                 try running.process.reload(master, to: rendered.generation)
             } else {
                 let pid = try running.process.launch()

@@ -1,3 +1,4 @@
+import OrchestryModel
 import ProxyConfig
 
 /// Reads figures from the running nginx, on a queue of its own: a reload that takes its time does not hold it up.
@@ -21,6 +22,18 @@ actor NginxReader {
         } catch {
             throw ProxyError(.badAnswer, while: operation, "\(error)")
         }
+    }
+
+    func held() throws(ProxyError) -> [HeldRequests.Waiting] {
+        let operation = "reading which requests wait"
+        let layout = try layout(operation)
+        guard layout.mode == .lua else {
+            throw ProxyError(.unsupported, while: operation, "requests are held in mode lua only")
+        }
+        guard let waiting = HeldCounts.parse(try get("/held", layout, operation)) else {
+            throw ProxyError(.badAnswer, while: operation, "not the counts of waiting requests")
+        }
+        return waiting
     }
 
     func status() throws(ProxyError) -> ProxyStatus {

@@ -14,12 +14,21 @@ final class NginxShared: Sendable {
         var desired = Desired()
         var ticket: UInt64 = 0
         var layout: ProxyLayout?
+        var reloads: UInt64 = 0
     }
 
     private let state = Mutex(State())
+    /// Yields when requests have begun to wait for an app's first instance; one for many.
+    let wakes: AsyncStream<Void>
+    private let wake: AsyncStream<Void>.Continuation
     private let onEvent: @Sendable (ProxyEvent) -> Void
 
-    init(onEvent: @escaping @Sendable (ProxyEvent) -> Void) { self.onEvent = onEvent }
+    init(onEvent: @escaping @Sendable (ProxyEvent) -> Void) {
+        self.onEvent = onEvent
+        (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    }
+
+    func requestsWait() { wake.yield() }
 
     /// Makes this the table to be applied next, unless a newer one already waits.
     /// - Returns: the ticket to ask the engine for.
@@ -47,6 +56,11 @@ final class NginxShared: Sendable {
     }
 
     var layout: ProxyLayout? { state.withLock { $0.layout } }
+
+    /// Reloads this process has caused.
+    var reloads: UInt64 { state.withLock { $0.reloads } }
+
+    func countReload() { state.withLock { $0.reloads += 1 } }
 
     func report(_ event: ProxyEvent) { onEvent(event) }
 }

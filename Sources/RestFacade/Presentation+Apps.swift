@@ -8,6 +8,7 @@ extension Presentation {
     package static func appListEntry(_ app: Application, readyReplicas: Int) -> JSONValue {
         var members = record(app)
         members["ready_replicas"] = JSONValue(readyReplicas)
+        members["idle"] = .bool(app.isIdle)
         return .object(members)
     }
 
@@ -22,9 +23,10 @@ extension Presentation {
     ///   - usage: percent of the instance's limits, 0…100; an instance that is missing shows 0 and `measured: false`.
     ///   - explanation: one sentence on why the app is not as wanted; nil: it is.
     ///   - rollout: of the present revision; nil: it never needed one.
+    ///   - waiting: requests that wait in the proxies for its first instance; nil: not known.
     package static func appStatus(
         _ app: Application, instances: [InstanceStatus], usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:],
-        explanation: String? = nil, rollout: RolloutFigures? = nil
+        explanation: String? = nil, rollout: RolloutFigures? = nil, waiting: UInt64? = nil
     ) -> JSONValue {
         let shown = instances.filter { $0.state != .stopped }.sorted { $0.instance < $1.instance }
         return [
@@ -34,6 +36,7 @@ extension Presentation {
             "instances": .array(shown.map { instance($0, usage: usage[$0.instance]) }),
             "mode": .string(app.spec.scaling.mode.rawValue),
             "desired_replicas": JSONValue(app.replicas), "revision": JSONValue(app.revision),
+            "idle": .bool(app.isIdle), "waiting_requests": waiting.map { .int(Int64(clamping: $0)) } ?? .null,
             "explanation": JSONValue(explanation), "rollout": rollout.map { .object(figures($0)) } ?? .null,
         ]
     }

@@ -5,6 +5,7 @@ extension Reconciler {
     mutating func change(_ application: Application, _ rollout: RolloutRecord?) {
         let name = application.name
         let old = apps[name]?.application
+        let oldWanted = apps[name]?.wanted ?? 0
         apps[name, default: AppRecord()].application = application
         apps[name]?.termination = application.spec.termination
         dirty.insert(name)
@@ -12,7 +13,7 @@ extension Reconciler {
         if old.reasonToHold != nil, application.reasonToHold == nil { apps[name]?.rollout?.restartDeadline(at: now) }
         if old.revision != application.revision {
             beginRollout(of: name, from: old, rollout)
-        } else if old.status == .stopped {
+        } else if oldWanted == 0 {
             startAnew(name)
         }
         guard
@@ -103,7 +104,7 @@ extension Reconciler {
             member.isPrevious = record.status.revision == app.rollout?.record.from
             member.isProven = app.application.map { isProven(record, $0) } ?? true
             member.isMoving = record.movingSince != nil
-            member.isUnwelcome = node.isCordoned
+            member.isUnwelcome = node.isCordoned || record.isStale
             return member
         }
         .sorted { $0.id < $1.id }
@@ -141,6 +142,7 @@ extension Reconciler {
     private func reasonToDrain(_ id: InstanceID, _ app: AppRecord) -> String {
         guard let application = app.application else { return "the app was deleted" }
         if application.status == .stopped { return "the app was stopped" }
+        if application.isIdle { return "nobody asks for the app" }
         guard let record = instances[id] else { return "" }
         if !application.isCurrent(record.status.revision) { return "replaced by revision \(application.revision)" }
         if record.movingSince != nil { return "moved from node \(record.status.node)" }

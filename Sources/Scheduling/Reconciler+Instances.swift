@@ -67,6 +67,7 @@ extension Reconciler {
         guard let old = instances[id] else {
             guard departed[id] == nil, nodes[report.node]?.isLost != true else { return }
             add(report, assignment: nil, wasRouted: true)
+            instances[id]?.isStale = nodes[report.node]?.isBack == true
             instances[id]?.reportedAt = now
             adoptDrain(of: id, report)
             return persist(id)

@@ -74,6 +74,7 @@ extension Reconciler {
             .nodeJoined, nil, record.isLost ? "Node \(node) is back" : "Node \(node) joined",
             ["node": .string(node.rawValue)])
         nodes[node]?.isKnown = true
+        nodes[node]?.isBack = record.isLost
         nodes[node]?.isLost = false
     }
 
@@ -124,6 +125,7 @@ extension Reconciler {
             if isLoaded { greet(node) }
         }
         for report in inventory.instances where report.node == node { observe(report) }
+        nodes[node]?.isBack = false
         let present = Set(inventory.instances.map(\.instance))
         for id in (nodes[node]?.instances ?? []).subtracting(present).sorted() { missing(id) }
         if before?.hasInventory != true || before?.engineAvailable != inventory.engineAvailable { markDirty(on: node) }

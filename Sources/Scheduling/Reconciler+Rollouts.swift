@@ -15,7 +15,10 @@ extension Reconciler {
         guard app.wanted > 0 || !app.instances.isEmpty else {
             apps[name]?.lastRollout = nil
             // Stored when the app still ran.
-            if let order { end(RolloutProgress(order, at: now), of: name, .superseded, "the app was stopped") }
+            guard var order else { return }
+            // Its next start is what runs the release command then.
+            if application.spec.rollout.release != nil, order.origin == .deploy { order.phase = .release }
+            end(RolloutProgress(order, at: now), of: name, .superseded, Self.whyUnserved(application))
             return
         }
         var record =
@@ -38,6 +41,11 @@ extension Reconciler {
                 "origin": .string(record.origin.rawValue), "phase": .string(record.phase.rawValue),
                 "restores": record.restores.map { JSONValue($0) } ?? .null,
             ])
+    }
+
+    /// Why there is nothing to replace.
+    private static func whyUnserved(_ application: Application) -> String {
+        application.isIdle ? "the app is idle: its next start takes this revision" : "the app was stopped"
     }
 
     /// Where nothing serves there is nothing to compare a canary with.
@@ -94,7 +102,7 @@ extension Reconciler {
     mutating func followRollout(of name: AppName) {
         guard let app = apps[name], let application = app.application else { return }
         guard app.wanted > 0 else {
-            if let rollout = app.rollout { end(rollout, of: name, .superseded, "the app was stopped") }
+            if let rollout = app.rollout { end(rollout, of: name, .superseded, Self.whyUnserved(application)) }
             return
         }
         let alive = serving(app)

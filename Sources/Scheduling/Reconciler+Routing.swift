@@ -19,7 +19,16 @@ extension Reconciler {
         weigh(&targets, of: app)
         let secrets = (app.application?.secrets ?? []).filter { spec.routingSecrets.contains($0.name) }
         return RoutingTable.Route(
-            app: name, routing: spec.routing, targets: targets, secrets: secrets.sorted { $0.name < $1.name })
+            app: name, routing: spec.routing, targets: targets, secrets: secrets.sorted { $0.name < $1.name },
+            activation: app.application.flatMap(activation))
+    }
+
+    /// Requests wait for an instance that will come: not while a person has the say, nor when the app is down.
+    private func activation(of application: Application) -> RoutingTable.Activation? {
+        guard let zero = application.spec.scaling.scaleToZero else { return nil }
+        return RoutingTable.Activation(
+            holds: application.status == .running && application.spec.scaling.mode == .auto,
+            holdSeconds: zero.holdSeconds, holdLimit: zero.holdLimit)
     }
 
     /// While a canary is watched, or waits for the way back, it gets its share and no more.

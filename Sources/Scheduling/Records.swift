@@ -60,6 +60,8 @@ struct InstanceRecord: Sendable {
     /// The move is for an even load, not for a node that is drained.
     var movesForBalance = false
     var restartsWhenReady: Int
+    /// Its node had been given up, and it has been placed anew elsewhere: of two alike, this one goes.
+    var isStale = false
     /// What PostgreSQL was told last.
     var persisted: InstanceStatus?
     /// Rises with each record made, to tell young from old.
@@ -87,6 +89,8 @@ struct NodeRecord: Sendable {
     /// Set while it is not both connected and reporting.
     var silentSince: Instant?
     var isLost = false
+    /// It was given up and is back: what it turns out to run is stale. Until its first inventory.
+    var isBack = false
     /// Its joining is no news: earlier leaders knew it, or it was recorded.
     var isKnown = false
     /// Under this leader.

@@ -37,7 +37,7 @@ package struct ReplicaPlan: Hashable, Sendable {
         package var isProven = true
         /// Chosen to be replaced by one on another node.
         package var isMoving = false
-        /// Its node should be empty: of two alike, this one goes.
+        /// Its node should be empty, or it was replaced while its node was thought dead: of two alike, this one goes.
         package var isUnwelcome = false
         /// Its node is not connected: it may be dead already.
         package var isSilent: Bool
@@ -218,7 +218,7 @@ private struct Pool {
         return taken
     }
 
-    /// Not ready first, then unhealthy, then what may be dead already, then from a node that should be empty, then from
+    /// Not ready first, then unhealthy, then what may be dead already, then what is unwelcome where it is, then from
     /// the node with most of the app, then from the most loaded node, then the youngest.
     private func goesBefore(_ left: ReplicaPlan.Member, _ right: ReplicaPlan.Member) -> Bool {
         if left.health != right.health { return left.health < right.health }

@@ -111,6 +111,15 @@ public final class NetworkLab: Sendable {
             ["\(prefix)-\(member)"])
     }
 
+    /// Pulls a member's cable, at the bridge: also out of the test's reach.
+    public func unplug(_ member: String) throws {
+        try Shell.run("ip -n \"$1-hub\" link set \"$2\" down", [prefix, member])
+    }
+
+    public func plugIn(_ member: String) throws {
+        try Shell.run("ip -n \"$1-hub\" link set \"$2\" up", [prefix, member])
+    }
+
     /// Takes all cuts back.
     public func heal() throws {
         try Shell.run(

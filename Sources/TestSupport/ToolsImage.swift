@@ -6,6 +6,14 @@ public enum ToolsImage {
     static let busybox = "/bin/busybox"
     public static let isPossible = TestEngine.isInstalled && FileManager.default.fileExists(atPath: busybox)
 
+    /// What to run in it to get `/health` of an HTTP server; ends with 0 if that says "ok". (Its `wget` crashes.)
+    public static func request(host: String, port: Int) -> [String] {
+        [
+            "/bin/sh", "-c",
+            "printf 'GET /health HTTP/1.0\\r\\n\\r\\n' | nc -w 2 \(host) \(port) | grep -q ok",
+        ]
+    }
+
     /// Built once for all tests; nil: it is there, else the builder's words.
     public static let failure = Task<String?, Never> {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("orchestry-tools-\(UUID())").path

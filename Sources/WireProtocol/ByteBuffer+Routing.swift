@@ -9,6 +9,7 @@ extension ByteBuffer {
     private static let allowFlag: UInt8 = 8
     private static let denyFlag: UInt8 = 16
     private static let secretsFlag: UInt8 = 32
+    private static let activationFlag: UInt8 = 64
     private static let methods: [AppSpec.Routing.Method] = [.leastConnections, .ipHash, .random]
 
     mutating func writeRoutingVersion(_ version: RoutingTable.Version) {
@@ -26,7 +27,7 @@ extension ByteBuffer {
         try writeCount(table.routes.count, "routes", limit: WireLimits.routes)
         for route in table.routes {
             try writeIdentifier(route.app, "route.app")
-            try writeRouting(route.routing, route.secrets)
+            try writeRouting(route)
             try writeCount(route.targets.count, "targets", limit: WireLimits.targetsPerRoute)
             for target in route.targets {
                 guard (1...100).contains(target.weight) else { throw .badValue(field: "target.weight") }
@@ -44,9 +45,9 @@ extension ByteBuffer {
         routes.reserveCapacity(count)
         for _ in 0..<count {
             let app: AppName = try readIdentifier("route.app")
-            let (routing, secrets) = try readRouting()
-            routes.append(
-                RoutingTable.Route(app: app, routing: routing, targets: try readTargets(), secrets: secrets))
+            var route = try readRoute(of: app)
+            route.targets = try readTargets()
+            routes.append(route)
         }
         return RoutingTable(version: version, routes: routes)
     }
@@ -64,7 +65,8 @@ extension ByteBuffer {
         return targets
     }
 
-    private mutating func writeRouting(_ routing: AppSpec.Routing, _ secrets: [SealedSecret]) throws(WireError) {
+    private mutating func writeRouting(_ route: RoutingTable.Route) throws(WireError) {
+        let (routing, secrets) = (route.routing, route.secrets)
         try writeCount(routing.hosts.count, "routing.hosts", limit: WireLimits.hostsPerRoute)
         for host in routing.hosts { try writeText(host, "routing.host", limit: WireLimits.hostBytes) }
         try writeText(routing.pathPrefix, "routing.pathPrefix", limit: WireLimits.pathBytes)
@@ -74,6 +76,7 @@ extension ByteBuffer {
             (routing.listenPort == nil ? 0 : Self.listenPortFlag) | (routing.tls == nil ? 0 : Self.tlsFlag)
             | (routing.maintenance == nil ? 0 : Self.maintenanceFlag) | (routing.allow == nil ? 0 : Self.allowFlag)
             | (routing.deny == nil ? 0 : Self.denyFlag) | (secrets.isEmpty ? 0 : Self.secretsFlag)
+            | (route.activation == nil ? 0 : Self.activationFlag)
         writeInteger(flags)
         if let port = routing.listenPort {
             guard (1...65_535).contains(port) else { throw .badValue(field: "routing.listenPort") }
@@ -96,9 +99,29 @@ extension ByteBuffer {
         }
         if let allow = routing.allow { try writeRanges(allow, "routing.allow") }
         if let deny = routing.deny { try writeRanges(deny, "routing.deny") }
-        guard !secrets.isEmpty else { return }
-        try writeCount(secrets.count, "route.secrets", limit: WireLimits.secretsPerRoute)
-        for secret in secrets { try writeSecret(secret) }
+        if !secrets.isEmpty {
+            try writeCount(secrets.count, "route.secrets", limit: WireLimits.secretsPerRoute)
+            for secret in secrets { try writeSecret(secret) }
+        }
+        if let activation = route.activation { try writeActivation(activation) }
+    }
+
+    private mutating func writeActivation(_ activation: RoutingTable.Activation) throws(WireError) {
+        writeFlag(activation.holds)
+        for (value, range, field) in [
+            (activation.holdSeconds, WireLimits.holdSeconds, "activation.holdSeconds"),
+            (activation.holdLimit, WireLimits.holdLimit, "activation.holdLimit"),
+        ] {
+            guard let value = UInt64(exactly: value), range.contains(value) else { throw .badValue(field: field) }
+            writeVarint(value)
+        }
+    }
+
+    private mutating func readActivation() throws(WireError) -> RoutingTable.Activation {
+        let holds = try readFlag("activation.holds")
+        let seconds = try readVarint("activation.holdSeconds", in: WireLimits.holdSeconds)
+        let limit = try readVarint("activation.holdLimit", in: WireLimits.holdLimit)
+        return RoutingTable.Activation(holds: holds, holdSeconds: Int(seconds), holdLimit: Int(limit))
     }
 
     private mutating func writeRanges(_ ranges: [AddressRange], _ field: String) throws(WireError) {
@@ -133,7 +156,8 @@ extension ByteBuffer {
         return AppSpec.Routing.Maintenance(retryAfterSeconds: seconds, message: message.isEmpty ? nil : message)
     }
 
-    private mutating func readRouting() throws(WireError) -> (AppSpec.Routing, [SealedSecret]) {
+    /// Without its targets.
+    private mutating func readRoute(of app: AppName) throws(WireError) -> RoutingTable.Route {
         let count = try readCount("routing.hosts", limit: WireLimits.hostsPerRoute, elementBytes: 1)
         var hosts: [String] = []
         hosts.reserveCapacity(count)
@@ -143,7 +167,7 @@ extension ByteBuffer {
         guard Self.methods.indices.contains(method) else { throw .badValue(field: "routing.method") }
         let mask =
             Self.listenPortFlag | Self.tlsFlag | Self.maintenanceFlag | Self.allowFlag | Self.denyFlag
-            | Self.secretsFlag
+            | Self.secretsFlag | Self.activationFlag
         let flags = try readFlags("routing.flags", mask: mask)
         let port = flags & Self.listenPortFlag == 0 ? nil : Int(try readVarint("routing.listenPort", in: 1...65_535))
         let maxBody = try readVarint("routing.maxBodyBytes", in: 0...WireLimits.memoryBytes)
@@ -155,7 +179,9 @@ extension ByteBuffer {
         if flags & Self.maintenanceFlag != 0 { routing.maintenance = try readMaintenance() }
         if flags & Self.allowFlag != 0 { routing.allow = try readRanges("routing.allow") }
         if flags & Self.denyFlag != 0 { routing.deny = try readRanges("routing.deny") }
-        return (routing, flags & Self.secretsFlag == 0 ? [] : try readSecrets())
+        let secrets = flags & Self.secretsFlag == 0 ? [] : try readSecrets()
+        let activation = flags & Self.activationFlag == 0 ? nil : try readActivation()
+        return RoutingTable.Route(app: app, routing: routing, targets: [], secrets: secrets, activation: activation)
     }
 
     private mutating func readSecrets() throws(WireError) -> [SealedSecret] {

@@ -26,6 +26,10 @@ public enum PeerFeatures {
     public static let renewal: UInt64 = 1
     /// In Hello: this connection is to go on where the standing one ends. In HelloAccepted: it does.
     public static let continues: UInt64 = 2
+    /// Understands HeldRequests, and routes of apps that scale to zero.
+    public static let activation: UInt64 = 4
+    /// What this release can do.
+    public static let own = renewal | activation
 }
 
 /// How the node that dials introduces itself. The frame is at most 1 KiB.

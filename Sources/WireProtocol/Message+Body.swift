@@ -43,6 +43,7 @@ extension Message {
         case .eventAck:
             let events = try body.readSequence("eventsUpTo")
             return .eventAck(eventsUpTo: events, decisionsUpTo: try body.readSequence("decisionsUpTo"))
+        case .heldRequests: return .heldRequests(try body.readHeldRequests())
         case .forwardRequest:
             let deadline = try body.readVarint("deadline", in: 0...86_400_000)
             let request = try body.readCodable("request", as: ControlRequest.self)
@@ -81,6 +82,7 @@ extension Message {
         case .eventAck(let events, let decisions):
             try body.writeSequence(events, "eventsUpTo")
             try body.writeSequence(decisions, "decisionsUpTo")
+        case .heldRequests(let held): try body.writeHeldRequests(held)
         case .forwardRequest(let request, let deadline):
             body.writeVarint(min(deadline, 86_400_000))
             try body.writeCodable(request)
@@ -104,6 +106,27 @@ extension ByteBuffer {
         samples.reserveCapacity(count)
         for _ in 0..<count { samples.append(try SampleCodec.decode(from: &self)) }
         return samples
+    }
+
+    fileprivate mutating func readHeldRequests() throws(WireError) -> HeldRequests {
+        var held = HeldRequests(canHold: try readFlag("held.canHold"))
+        let count = try readCount("held.apps", limit: WireLimits.heldApps, elementBytes: 3)
+        for _ in 0..<count {
+            let app: AppName = try readIdentifier("held.app")
+            let requests = try readVarint("held.requests", in: 1...WireLimits.counter)
+            held.waiting.append(HeldRequests.Waiting(app: app, requests: requests))
+        }
+        return held
+    }
+
+    fileprivate mutating func writeHeldRequests(_ held: HeldRequests) throws(WireError) {
+        writeFlag(held.canHold)
+        try writeCount(held.waiting.count, "held.apps", limit: WireLimits.heldApps)
+        for entry in held.waiting {
+            guard entry.requests > 0 else { throw .badValue(field: "held.requests") }
+            try writeIdentifier(entry.app, "held.app")
+            writeCounter(entry.requests)
+        }
     }
 
     fileprivate mutating func readLogRequest() throws(WireError) -> Message {

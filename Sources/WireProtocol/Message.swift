@@ -36,6 +36,8 @@ public enum Message: Hashable, Sendable {
     case eventBatch(events: [Event], decisions: [ScalingDecision])
     /// Everything of the receiver up to and including these sequences is in PostgreSQL. 0: nothing.
     case eventAck(eventsUpTo: Int64, decisionsUpTo: Int64)
+    /// Only to a peer with `PeerFeatures.activation`. At most 1,000 apps; what is over comes with the next one.
+    case heldRequests(HeldRequests)
 
     /// `deadlineMilliseconds`: how long the sender will wait, counted from the receipt.
     case forwardRequest(ControlRequest, deadlineMilliseconds: UInt64)
@@ -71,6 +73,7 @@ public enum Message: Hashable, Sendable {
         case .sampleBatch: .sampleBatch
         case .eventBatch: .eventBatch
         case .eventAck: .eventAck
+        case .heldRequests: .heldRequests
         case .forwardRequest: .forwardRequest
         case .forwardResponse: .forwardResponse
         case .logRequest: .logRequest

@@ -27,6 +27,7 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
     case sampleBatch = 0x40
     case eventBatch = 0x41
     case eventAck = 0x42
+    case heldRequests = 0x43
 
     case forwardRequest = 0x50
     case forwardResponse = 0x51
@@ -52,6 +53,8 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
         case .error, .ping, .pong, .renew: .either
         case .heartbeat, .heartbeatAck, .voteRequest, .voteReply, .released: .control
         case .instanceCommand, .commandAck, .refused: .control
+        // Clients wait: it must not stand behind megabytes.
+        case .heldRequests: .control
         // Statuses share a channel with inventories, so that an older picture never overtakes a newer one.
         case .inventory, .instanceStatus, .routingTable, .routingAck: .bulk
         case .sampleBatch, .eventBatch, .eventAck, .logRequest, .logChunk: .bulk

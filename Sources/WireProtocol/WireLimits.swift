@@ -43,6 +43,9 @@ public enum WireLimits {
     static let eventsPerBatch = 10_000
     static let instancesPerInventory = 10_000
     static let routes = 10_000
+    public static let heldApps = 1_000
+    static let holdSeconds: ClosedRange<UInt64> = 1...300
+    static let holdLimit: ClosedRange<UInt64> = 1...100_000
     static let hostsPerRoute = 256
     static let targetsPerRoute = 4096
     static let logLines = 100_000

@@ -84,7 +84,7 @@ struct Config: AsyncParsableCommand {
             do {
                 let found = try await NodeConfiguration.load(
                     file: options.file, environment: ProcessInfo.processInfo.environment)
-                print("The configuration of \(found.node.id) is good.")
+                print("The configuration of \(found.node.role) \(found.node.id) is good.")
             } catch {
                 throw Refusal("\(error)")
             }

@@ -23,9 +23,9 @@ struct KnativeVectorTests {
 
     static let rows: [Row] = [
         Row(name: "stable-up", target: 10, stable: 50, panic: 10, ready: 1, expected: 5),
-        // The burst window itself goes to zero; an evaluation keeps minReplicas, which is at least 1: apps don't sleep.
+        // The burst window itself goes to zero; an evaluation keeps one: the last goes by idleSeconds only.
         Row(name: "no-traffic-to-zero", target: 10, stable: 0, panic: 0, ready: 1, expected: 0),
-        // An activation scale is for apps that sleep: not offered. Without traffic it changes nothing.
+        // An activation scale above 1 is not offered: the first requests start one. Without traffic it changes nothing.
         Row(name: "activation-none", target: 10, stable: 0, panic: 0, ready: 1, expected: 0),
         Row(name: "panic-double", target: 10, stable: 50, panic: 100, ready: 1, expected: 10),
         Row(

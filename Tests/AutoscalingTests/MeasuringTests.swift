@@ -261,4 +261,34 @@ struct MeasuringTests {
             }
         }
     }
+
+    @Test func `what comes counts, not what an overloaded instance finishes`() {
+        // 400 a second come from second 100 on; one instance finishes 70 of them.
+        var scaler = Autoscaler()
+        scaler.record(seconds: 60...99) { sample($0, rps: 20) }
+        for second in Int64(100)...109 {
+            scaler.record(sample(second, rps: 70, inFlight: UInt64(330 * (second - 99))))
+        }
+        var policy = plainPolicy(rps: 100, window: 10)
+        policy.scaleOutThresholdPercent = 100
+        let state = ReplicaState(desired: 1, ready: ready(1))
+        let evaluation = scaler.evaluate(app, policy: policy, state: state, at: 110)
+        #expect(evaluation.factor(of: .rps)?.observed == 400)
+        #expect(evaluation.wanted == 4)
+        // The crowd goes: what finishes is what came, and nothing is taken off for it.
+        for second in Int64(110)...119 { scaler.record(sample(second, rps: 90)) }
+        let after = scaler.evaluate(app, policy: policy, state: state, at: 120)
+        #expect(after.factor(of: .rps)?.observed == 90)
+        // In two seconds the burst window sees it; what is in flight all the time is no arrival.
+        var steady = Autoscaler()
+        steady.record(seconds: 60...99) { sample($0, rps: 70, inFlight: 500) }
+        #expect(
+            steady.evaluate(app, policy: policy, state: state, at: 100).factor(of: .rps)?.observed == 70)
+        for second in Int64(100)...101 {
+            steady.record(sample(second, rps: 70, inFlight: 500 + UInt64(330 * (second - 99))))
+        }
+        let burst = steady.evaluate(app, policy: policy, state: state, at: 102)
+        #expect(burst.wanted == 4)
+        #expect(burst.burst?.observed == 400)
+    }
 }

@@ -123,4 +123,17 @@ struct WordsTests {
         #expect(try #require(gaps.max()) <= 10)
         #expect(kept.map(\.second) == kept.map(\.second).sorted())
     }
+
+    @Test func `one instance that carries much more than the others is named`() {
+        func hot(_ percents: Double...) -> HotInstance? {
+            HotInstance(Dictionary(uniqueKeysWithValues: percents.enumerated().map { (instance($0), $1) }))
+        }
+        #expect(
+            hot(20, 30, 90, 25, 28)?.words
+                == "web-1-2 carries 3.2 × the median CPU of the app's instances (90% of its limit against 28%).")
+        #expect(hot(0, 0, 60)?.words.hasPrefix("web-1-2 carries far more than the median CPU") == true)
+        #expect(hot(40, 45, 79) == nil, "less than twice the median")
+        #expect(hot(2, 3, 40) == nil, "nobody is busy")
+        #expect(hot(10, 90) == nil, "of two neither is typical")
+    }
 }

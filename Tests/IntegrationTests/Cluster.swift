@@ -19,6 +19,7 @@ final class Cluster: Sendable {
         var httpsPort: Int
         var facadePort: Int
         var folder: String
+        var isWorker: Bool { id.rawValue.hasPrefix("worker-") }
     }
 
     enum Security: Sendable {
@@ -32,6 +33,8 @@ final class Cluster: Sendable {
     struct Options: Sendable {
         /// nginx on every node.
         var proxy = true
+        /// Beside the three controllers; in `members` after them.
+        var workers = 0
         /// TLS and the REST facade through nginx.
         var hasEdge = false
         var logLevel = "debug"
@@ -92,11 +95,11 @@ final class Cluster: Sendable {
         http = HTTPClient(eventLoopGroupProvider: .singleton)
         processes = Processes()
         let folderPath = folder.path
-        members = (1...3).map { number in
+        let names = (1...3).map { "controller-\($0)" } + (0..<options.workers).map { "worker-\($0 + 1)" }
+        members = names.map { name in
             Member(
-                id: NodeID(unchecked: "controller-\(number)"), apiPort: freePort(), clusterPort: freePort(),
-                proxyPort: freePort(), httpsPort: freePort(), facadePort: freePort(),
-                folder: folderPath + "/controller-\(number)")
+                id: NodeID(unchecked: name), apiPort: freePort(), clusterPort: freePort(), proxyPort: freePort(),
+                httpsPort: freePort(), facadePort: freePort(), folder: folderPath + "/" + name)
         }
         let certificates = CertificateFolder(path: folderPath + "/certs")
         try certificates.initialize()
@@ -128,7 +131,7 @@ final class Cluster: Sendable {
     }
 
     private func configuration(of member: Member) -> String {
-        let peers = members.map { "\"\($0.id)=127.0.0.1:\($0.clusterPort)\"" }.joined(separator: ", ")
+        let peers = controllers.map { "\"\($0.id)=127.0.0.1:\($0.clusterPort)\"" }.joined(separator: ", ")
         let certificates = heldCertificates(of: member)
         let ways =
             switch options.security {
@@ -140,7 +143,7 @@ final class Cluster: Sendable {
             options.hasEdge
             ? ", https_port: \(member.httpsPort), api_port: \(member.facadePort), api_host: orchestry.local" : ""
         return """
-            node: {id: \(member.id), data_dir: \(member.folder)/data}
+            node: {id: \(member.id), role: \(member.isWorker ? "worker" : "controller"), data_dir: \(member.folder)/data}
             cluster:
               id: \(name)
               host: 127.0.0.1
@@ -151,13 +154,16 @@ final class Cluster: Sendable {
               tls_key: \(certificates)/\(member.id).key
             \((ways + options.clusterSettings).map { "  " + $0 }.joined(separator: "\n"))
             api: {\((["host: 127.0.0.1", "port: \(member.apiPort)"] + options.apiSettings).joined(separator: ", "))}
-            postgres: {url: "\(database)"}
+            \(member.isWorker ? "" : "postgres: {url: \"\(database)\"}")
             proxy: {enabled: \(options.proxy), host: 127.0.0.1, port: \(member.proxyPort)\(edge)}
             engine: {\((["socket: \(TestEngine.socket)"] + options.engineSettings).joined(separator: ", "))}
             secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
             """
     }
+
+    var controllers: [Member] { members.filter { !$0.isWorker } }
+    var workers: [Member] { members.filter(\.isWorker) }
 
     /// Built beside the test bundle.
     static var daemon: String {
@@ -178,6 +184,12 @@ final class Cluster: Sendable {
     func hangUp(_ node: NodeID) async throws {
         guard let process = await processes.identifier(of: node) else { throw TestFailure("\(node) does not run") }
         Glibc.kill(process, SIGHUP)
+    }
+
+    /// Stops its process where it is; `kill` ends it all the same.
+    func freeze(_ node: NodeID) async throws {
+        guard let process = await processes.identifier(of: node) else { throw TestFailure("\(node) does not run") }
+        Glibc.kill(process, SIGSTOP)
     }
 
     func start(_ member: Member) async throws { try await processes.start(member, daemon: Self.daemon) }
@@ -252,8 +264,17 @@ final class Cluster: Sendable {
     }
 
     /// A request to an app through a node's nginx.
-    func app(_ host: String, _ path: String = "/", via member: Member) async throws -> Answer {
-        try await send(.GET, "http://127.0.0.1:\(member.proxyPort)\(path)", headers: [("Host", host)])
+    func app(
+        _ host: String, _ path: String = "/", via member: Member, within limit: TimeAmount = .seconds(15)
+    ) async throws -> Answer {
+        var request = HTTPClientRequest(url: "http://127.0.0.1:\(member.proxyPort)\(path)")
+        request.headers.add(name: "Host", value: host)
+        return try await execute(request, within: limit)
+    }
+
+    /// One that nginx does not send twice.
+    func post(_ path: String, to host: String, via member: Member) async throws -> Answer {
+        try await send(.POST, "http://127.0.0.1:\(member.proxyPort)\(path)", headers: [("Host", host)])
     }
 
     func raw(_ path: String, body: [UInt8], to member: Member) async throws -> Answer {
@@ -277,8 +298,8 @@ final class Cluster: Sendable {
         return try await execute(request)
     }
 
-    private func execute(_ request: HTTPClientRequest) async throws -> Answer {
-        let response = try await http.execute(request, timeout: .seconds(15))
+    private func execute(_ request: HTTPClientRequest, within limit: TimeAmount = .seconds(15)) async throws -> Answer {
+        let response = try await http.execute(request, timeout: limit)
         let bytes = try await response.body.collect(upTo: 16 << 20)
         let text = String(buffer: bytes)
         // Not every body is JSON: apps answer what they like.

@@ -12,6 +12,12 @@ struct Outcome: Sendable {
 /// How far a load has come, for a test that breaks something under it.
 final class Progress: Sendable {
     private let done = Atomic(0)
+    private let over = Atomic(false)
+
+    /// Ends the load before its time; requests under way are waited for.
+    func end() { over.store(true, ordering: .relaxed) }
+
+    var isOver: Bool { over.load(ordering: .relaxed) }
 
     func add() { done.add(1, ordering: .relaxed) }
 
@@ -40,13 +46,14 @@ func request(
     try await keepSending(for: duration, pause: pause, progress) { _ in try await cluster.app(app, via: member) }
 }
 
-private func keepSending(
+/// Sends one after the other until the time is up, or it is told to end.
+func keepSending(
     for duration: Duration, pause: Duration = .milliseconds(10), _ progress: Progress,
     _ send: (_ done: Int) async throws -> Cluster.Answer
 ) async throws -> Outcome {
     var outcome = Outcome()
     let end = ContinuousClock.now + duration
-    while ContinuousClock.now < end {
+    while ContinuousClock.now < end, !progress.isOver {
         let begun = ContinuousClock.now
         do {
             let answer = try await send(outcome.done)

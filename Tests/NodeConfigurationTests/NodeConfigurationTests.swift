@@ -150,6 +150,30 @@ struct NodeConfigurationTests {
         #expect(configuration.endpointMode == .published)
     }
 
+    @Test func `a worker needs its controllers, and no PostgreSQL`() async throws {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("../../configs/worker.yaml").path
+        let example = try await NodeConfiguration.load(file: path, environment: [:])
+        #expect(example.node.role == .worker && example.controllers.count == 3)
+
+        var environment = Self.minimal
+        environment["ORCHESTRY_NODE_ROLE"] = "worker"
+        for (peers, problems) in [
+            ("", ["cluster.peers must list the controllers of this worker"]),
+            (
+                "controller-1=a:1",
+                ["cluster.peers lists only controllers, and controller-1 is a worker (node.role)"]
+            ),
+            ("a=a:1,b=b:1", ["cluster.peers must list 1, 3 or 5 controllers, got 2"]),
+        ] {
+            environment["ORCHESTRY_CLUSTER_PEERS"] = peers
+            let error = await #expect(throws: ConfigurationError.self) {
+                _ = try await NodeConfiguration.load(file: nil, environment: environment)
+            }
+            #expect(error?.problems == problems)
+        }
+    }
+
     @Test func `the key file is read, and what is wrong with it said`() async throws {
         let path = FileManager.default.temporaryDirectory.appendingPathComponent("keys-\(UUID())").path
         defer { try? FileManager.default.removeItem(atPath: path) }  // As above.

@@ -114,7 +114,8 @@ struct AppSpecPropertyTests {
     private func brokenLimits(_ policy: ScalingPolicy) -> [String] {
         var broken: [String] = []
         func check(_ condition: Bool, _ name: String) { if !condition { broken.append(name) } }
-        check((1...1_000).contains(policy.minReplicas), "minReplicas")
+        check((0...1_000).contains(policy.minReplicas), "minReplicas")
+        check((policy.scaleToZero != nil) == (policy.minReplicas == 0), "scaleToZero")
         check((policy.minReplicas...1_000).contains(policy.maxReplicas), "maxReplicas")
         let targets = [
             policy.targetRPS, policy.maxP95LatencyMilliseconds, policy.maxConnections, policy.maxCPUPercent,

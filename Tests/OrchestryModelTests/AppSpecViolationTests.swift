@@ -134,10 +134,12 @@ struct AppSpecViolationTests {
             at: "spec.rollout.canary.maxErrorRatePct"),
         Row("spec.rollout.progressDeadlineSeconds", 0, "1 to 86400"),
         Row("scaling", [], "must be an object, got an empty list"), Row("scaling.mode", "off", "auto, manual"),
-        Row("scaling.minReplicas", 0, "from 1 to 1000, got 0"), Row("scaling.maxReplicas", 1_001, "1 to 1000"),
+        Row("scaling.minReplicas", -1, "from 0 to 1000, got -1"), Row("scaling.maxReplicas", 1_001, "1 to 1000"),
         Row(
             "scaling", ["minReplicas": 5, "maxReplicas": 2], "at least minReplicas (5), got 2",
             at: "scaling.maxReplicas"),
+        Row("scaling.idleSeconds", 9, "from 10 to 86400"), Row("scaling.holdSeconds", 301, "1 to 300"),
+        Row("scaling.holdLimit", 0, "1 to 100000"),
         Row("scaling.targetRPSPerReplica", 0, "from 0.01 to 1000000, got 0"),
         Row("scaling.maxP95LatencyMs", -1, "got -1"), Row("scaling.maxCPUPercent", 101, "1 to 100"),
         Row(
@@ -213,7 +215,7 @@ struct AppSpecViolationTests {
             try AppSpec.parse([
                 "metadata": ["name": "Bad"],
                 "spec": ["type": "http", "image": "X", "ports": [], "resources": ["cpu": "x"]],
-                "scaling": ["minReplicas": 0, "typo": 1], "healthCheck": ["periodSeconds": 0],
+                "scaling": ["minReplicas": -1, "typo": 1], "healthCheck": ["periodSeconds": 0],
             ])
         }
         #expect(
@@ -221,6 +223,23 @@ struct AppSpecViolationTests {
                 "metadata.name", "spec.image", "spec.ports", "spec.resources.cpu", "scaling.minReplicas",
                 "scaling.typo", "healthCheck.periodSeconds",
             ])
+    }
+
+    @Test func `only an app that is asked over HTTP may go to zero`() throws {
+        let spec: JSONValue = ["type": "worker", "image": "w"]
+        let error = #expect(throws: ValidationError.self) {
+            try AppSpec.parse(["metadata": ["name": "w"], "spec": spec, "scaling": ["minReplicas": 0]])
+        }
+        #expect(error?.violations.map(\.field) == ["scaling.minReplicas"])
+        #expect(error?.violations.first?.rule.contains("type http") == true)
+        let web: JSONValue = ["type": "http", "image": "w", "ports": [["containerPort": 80]]]
+        func policy(_ scaling: JSONValue) throws -> ScalingPolicy {
+            try AppSpec.parse(["metadata": ["name": "w"], "spec": web, "scaling": scaling]).spec.scaling
+        }
+        let zero = try policy(["minReplicas": 0, "idleSeconds": 60, "holdSeconds": 10])
+        #expect(zero.scaleToZero == .init(idleSeconds: 60, holdSeconds: 10, holdLimit: 1_000))
+        #expect(zero.leastAwake == 1)
+        #expect(try policy(["minReplicas": 1, "idleSeconds": 60]).scaleToZero == nil)
     }
 
     @Test func `a worker cannot be routed to, and probes need a port`() {

@@ -59,6 +59,24 @@ struct EngineOptionTests {
             "\(String(describing: error))")
     }
 
+    @Test func `a network of its own, and what can't be`() throws {
+        #expect(try parse("spec.network", ["isolated": true]).isIsolated)
+        #expect(try !parse("spec.network", ["isolated": false]).isIsolated)
+        for (given, words) in [
+            (["isolated": "yes"], "spec.network.isolated"), (["isolate": true], "did you mean isolated?"),
+            ("own", "spec.network"),
+        ] as [(JSONValue, String)] {
+            let error = #expect(throws: ValidationError.self) { try parse("spec.network", given) }
+            #expect(error.map { "\($0)".contains(words) } == true, "\(String(describing: error))")
+        }
+        var spec = try parse("spec.network", ["isolated": false])
+        let before = spec
+        spec.network = nil
+        #expect(!AppSpec.needsNewRevision(from: before, to: spec), "the same in other words")
+        spec.network = .init(isolated: true)
+        #expect(AppSpec.needsNewRevision(from: before, to: spec))
+    }
+
     @Test func `two volumes can't have one target, and what is mounted makes a revision`() throws {
         let error = #expect(throws: ValidationError.self) { try parse("spec.volumes", ["a:/x", "b:/x"]) }
         #expect(error?.violations.map(\.field) == ["spec.volumes[1]"])
@@ -131,7 +149,7 @@ struct EngineOptionTests {
     @Test func `a spec stored before these options were there can be read`() throws {
         let new = try parse("spec.volumes", [])
         var document = try JSONValue(json: jsonEncoded(new)).objectValue ?? [:]
-        for key in ["volumes", "logs", "liveness", "imagePullSecret"] { document[key] = nil }
+        for key in ["volumes", "logs", "network", "liveness", "imagePullSecret"] { document[key] = nil }
         var health = document["health"]?.objectValue ?? [:]
         health["expectedStatusRanges"] = nil
         document["health"] = .object(health)

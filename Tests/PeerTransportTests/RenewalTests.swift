@@ -163,7 +163,7 @@ import WireProtocol
                 Issue.record("not accepted: \(String(describing: accepted))")
                 return
             }
-            #expect(answer.features == PeerFeatures.renewal | PeerFeatures.continues)
+            #expect(answer.features == PeerFeatures.own | PeerFeatures.continues)
             #expect(try await old.control.next { $0.errorCode != nil }?.message.errorCode == .replaced)
             #expect(!old.control.isClosed, "the peer has not said that it is over")
             let heartbeat = Message.election(.heartbeat(epoch: Epoch(3), sentAt: 9))
@@ -210,7 +210,7 @@ import WireProtocol
                 Issue.record("not accepted: \(String(describing: answer))")
                 return
             }
-            #expect(accepted.features == PeerFeatures.renewal)
+            #expect(accepted.features == PeerFeatures.own)
         }
     }
 

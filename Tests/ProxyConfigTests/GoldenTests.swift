@@ -61,12 +61,20 @@ struct GoldenTests {
         return table(closed, paused, secured("shop", port: 18444), secured("without"))
     }
 
+    static var sleeping: RoutingTable {
+        var idle = route("blog")
+        idle.activation = .init(holdSeconds: 30, holdLimit: 1000)
+        return table(idle, route("web", targets: [target("web-1-a")]))
+    }
+
     static let rows = [
         Row(name: "lua-empty", layout: lua, table: .empty),
         Row(name: "lua-apps", layout: lua, table: apps),
         Row(name: "lua-all-settings", layout: everything, table: table(route("web", port: 18081))),
         Row(name: "plain-apps", layout: plain, table: apps),
         Row(name: "lua-edge", layout: edge(lua), table: guarded),
+        Row(name: "lua-activation", layout: lua, table: sleeping),
+        Row(name: "plain-activation", layout: plain, table: sleeping),
         Row(name: "plain-edge", layout: edge(plain), table: guarded),
     ]
 

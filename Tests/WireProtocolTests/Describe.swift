@@ -50,6 +50,11 @@ private func body(_ message: Message) -> String {
     case .eventBatch(let events, let decisions):
         return object(["events": list(events, event), "decisions": list(decisions, decision)])
     case .eventAck(let events, let decisions): return object(["events": "\(events)", "decisions": "\(decisions)"])
+    case .heldRequests(let held):
+        return object([
+            "can hold": "\(held.canHold)",
+            "waiting": list(held.waiting) { object(["app": text($0.app), "requests": "\($0.requests)"]) },
+        ])
     case .forwardRequest(let request, let deadline):
         return object(["deadline": "\(deadline)", "request": codable(request)])
     case .forwardResponse(let response): return object(["response": codable(response)])
@@ -142,6 +147,9 @@ private func route(_ route: RoutingTable.Route) -> String {
         "allow": route.routing.allow.map { list($0) { quoted($0.rawValue) } },
         "deny": route.routing.deny.map { list($0) { quoted($0.rawValue) } },
         "secrets": route.secrets.isEmpty ? nil : list(route.secrets, sealed),
+        "activation": route.activation.map {
+            object(["holds": "\($0.holds)", "hold": "\($0.holdSeconds)", "limit": "\($0.holdLimit)"])
+        },
         "targets": list(route.targets) { target in
             object([
                 "instance": text(target.instance), "endpoint": endpoint(target.endpoint), "weight": "\(target.weight)",

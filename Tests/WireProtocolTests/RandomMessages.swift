@@ -118,6 +118,7 @@ struct MessageMaker {
                 .init(kind: .bind, source: $0.text(), target: $0.text(), sizeBytes: $0.maybe { Int64($0.int(0...9)) })
             },
             logs: maybe { .init(maxSizeBytes: Int64($0.int(0...99)), maxFiles: $0.maybe { $0.int(1...9) }) },
+            network: maybe { .init(isolated: $0.chance()) },
             routing: routing(), termination: .init(drainSeconds: int(0...3600)),
             rollout: .init(
                 surge: chance() ? .count(int(0...100)) : .percent(int(0...100)), minHealthySeconds: int(0...1) * 30,
@@ -132,7 +133,8 @@ struct MessageMaker {
                 periodSeconds: double(0.1...3600)),
             liveness: maybe { .init(kind: .command, command: [$0.text()]) },
             scaling: .init(
-                mode: chance() ? .auto : .manual, maxReplicas: int(1...1000), targetRPS: maybe { $0.double(0...1e6) },
+                mode: chance() ? .auto : .manual, minReplicas: int(0...1), maxReplicas: int(1...1000),
+                targetRPS: maybe { $0.double(0...1e6) },
                 maxScaleOutStep: maybe { $0.int(1...1000) },
                 scaleOutPolicies: list { .init(.percent, $0.int(1...1000), periodSeconds: $0.int(1...3600)) }))
     }
@@ -154,7 +156,10 @@ struct MessageMaker {
                     app: $0.app(), routing: $0.routing(),
                     targets: $0.list {
                         .init(instance: $0.instance(), endpoint: $0.endpoint(), weight: $0.int(1...100))
-                    }, secrets: $0.chance() ? [] : [$0.sealed(), $0.sealed()])
+                    }, secrets: $0.chance() ? [] : [$0.sealed(), $0.sealed()],
+                    activation: $0.maybe {
+                        .init(holds: $0.chance(), holdSeconds: $0.int(1...300), holdLimit: $0.int(1...100_000))
+                    })
             })
     }
 
@@ -263,6 +268,10 @@ struct MessageMaker {
         case .eventBatch: .eventBatch(events: list { $0.event() }, decisions: list { $0.decision() })
         case .eventAck:
             .eventAck(eventsUpTo: Int64(number(upTo: 1 << 62)), decisionsUpTo: Int64(number(upTo: 1 << 62)))
+        case .heldRequests:
+            .heldRequests(
+                HeldRequests(
+                    canHold: chance(), waiting: list { .init(app: $0.app(), requests: 1 + $0.number(upTo: 1 << 31)) }))
         case .forwardRequest:
             .forwardRequest(
                 ControlRequest(operation: operation(), idempotencyKey: text(), actor: text()),

@@ -392,6 +392,7 @@ local SPEC = { fields = {
         kind = { "volume", "bind", "tmpfs" }, source = "text", target = "text", readOnly = "flag",
         ["sizeBytes?"] = "whole" } } },
     ["logs?"] = { fields = { ["maxSizeBytes?"] = "whole", ["maxFiles?"] = "whole" } },
+    ["network?"] = { fields = { isolated = "flag" } },
     routing = { fields = {
         hosts = TEXTS, pathPrefix = "text", method = { "least_conn", "ip_hash", "random" }, ["listenPort?"] = "whole",
         maxBodyBytes = "whole", readTimeoutSeconds = "whole", ["tls?"] = { fields = {
@@ -419,7 +420,8 @@ local SPEC = { fields = {
             target = "number", path = "text", ["port?"] = "whole" } } },
         ["schedules?"] = { each = { fields = {
             name = "text", start = "text", ["end"] = "text", timeZone = "text", ["minReplicas?"] = "whole",
-            ["maxReplicas?"] = "whole" } } } } },
+            ["maxReplicas?"] = "whole" } } },
+        ["scaleToZero?"] = { fields = { idleSeconds = "whole", holdSeconds = "whole", holdLimit = "whole" } } } },
 } }
 
 local OF_APP = { fields = { _0 = "name" } }
@@ -529,18 +531,23 @@ local tls = record("certificate", field("certificate", text(63, is_secret_name),
     field("key", text(63, is_secret_name), "route.tls.key"), field("redirect", flag, "route.tls.redirect"))
 local maintenance = record("message", field("retry after", SMALL, "route.maintenance.retry_after"),
     field("message", text(200), "route.maintenance.message"))
+local activation = record("hold", field("holds", flag, "route.activation.holds"),
+    field("hold", varint(1, 300), "route.activation.seconds"),
+    field("limit", varint(1, 100000), "route.activation.limit"))
 local target = record("instance", field("instance", INSTANCE), field("endpoint", endpoint),
     field("weight", varint(1, 100)))
 local route = record("app", field("app", NAME), field("hosts", list(256, text(255), "route.host", "host")),
     field("path prefix", text(1024)),
     field("method", words(0, "least connections", "by client address", "random")),
-    { flags = { "listen port", "TLS", "maintenance", "allow", "deny", "secrets" } },
+    { flags = { "listen port", "TLS", "maintenance", "allow", "deny", "secrets", "activation" } },
     field("listen port", PORT), field("largest request body", SIZE), field("read time-out", SMALL),
     field("TLS", tls), field("maintenance", maintenance),
     field("allow", some(128, text(43, is_range), "route.allow", "range")),
     field("deny", some(128, text(43, is_range), "route.deny", "range")),
-    field("secrets", some(2, sealed, nil, "secret")),
+    field("secrets", some(2, sealed, nil, "secret")), field("activation", activation),
     field("targets", list(4096, target, nil, "target")))
+
+local held = record("app", field("app", NAME), field("requests", varint(1, 2^32), "held.requests"))
 
 local f_bucket = declare("uint32", "latency.bucket", "Bucket")
 local f_hits = declare("uint64", "latency.count", "Durations in it")
@@ -645,6 +652,8 @@ local messages = {
     [0x42] = { "EventAck", "bulk", {
         field("events", SEQUENCE, "events_up_to"), field("decisions", SEQUENCE, "decisions_up_to") },
         { "events", "decisions" } },
+    [0x43] = { "HeldRequests", "control", {
+        field("can hold", flag), field("waiting", list(1000, held, nil, "held")) }, { "can hold", "waiting" } },
     [0x50] = { "ForwardRequest", "any", {
         field("deadline", varint(0, 86400000)), field("request", document(is_request)) }, {} },
     [0x51] = { "ForwardResponse", "any", {

@@ -315,7 +315,7 @@ class Peer:
             self.obeyed = max(self.obeyed, epoch)
 
     def send_inventory(self, peer):
-        # A worker hears no heartbeats; who does not lead ignores it.
+        # A worker may not have heard yet who leads; who does not lead ignores it.
         if (peer == self.leader or self.worker) and self.is_connected(peer):
             self.connections[peer, "bulk"].send("Inventory", {
                 "node": self.id, "highest epoch": self.obeyed, "capacity CPU": 0, "capacity memory": 0,

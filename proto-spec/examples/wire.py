@@ -295,6 +295,7 @@ SPEC = {
     "volumes?": [{"kind": ("volume", "bind", "tmpfs"), "source": str, "target": str, "readOnly": bool,
                   "sizeBytes?": int}],
     "logs?": {"maxSizeBytes?": int, "maxFiles?": int},
+    "network?": {"isolated": bool},
     "routing": {"hosts": [str], "pathPrefix": str, "method": ("least_conn", "ip_hash", "random"), "listenPort?": int,
                 "maxBodyBytes": int, "readTimeoutSeconds": int,
                 "tls?": {"certificateSecret": str, "keySecret": str, "redirect": bool}, "allow?": [str], "deny?": [str],
@@ -314,7 +315,8 @@ SPEC = {
                 "customMetrics?": [{"name": str, "metric": str, "labels": {"*": str}, "kind": ("gauge", "counter"),
                                     "target": float, "path": str, "port?": int}],
                 "schedules?": [{"name": str, "start": str, "end": str, "timeZone": str, "minReplicas?": int,
-                                "maxReplicas?": int}]}}
+                                "maxReplicas?": int}],
+                "scaleToZero?": {"idleSeconds": int, "holdSeconds": int, "holdLimit": int}}}
 
 
 def anything(_):
@@ -387,11 +389,12 @@ RANGE = text(43, is_range)
 ROUTE = record(
     ("app", NAME), ("hosts", many(256, text(255))), ("path prefix", text(1024)),
     ("method", words("least connections", "by client address", "random")),
-    (FLAGS, ("listen port", "TLS", "maintenance", "allow", "deny", "secrets")), ("listen port", PORT),
+    (FLAGS, ("listen port", "TLS", "maintenance", "allow", "deny", "secrets", "activation")), ("listen port", PORT),
     ("largest request body", SIZE), ("read time-out", SMALL),
     ("TLS", record(("certificate", SECRET), ("key", SECRET), ("redirect", FLAG))),
     ("maintenance", record(("retry after", SMALL), ("message", text(200)))), ("allow", some(128, RANGE)),
     ("deny", some(128, RANGE)), ("secrets", some(2, SEALED)),
+    ("activation", record(("holds", FLAG), ("hold", ranged(1, 300)), ("limit", ranged(1, 100_000)))),
     ("targets", many(4096, record(("instance", INSTANCE), ("endpoint", ENDPOINT), ("weight", ranged(1, 100))))))
 
 
@@ -481,6 +484,8 @@ MESSAGES = {
     0x40: ("SampleBatch", record(("samples", many(10_000, SAMPLE)))),
     0x41: ("EventBatch", record(("events", many(10_000, EVENT)), ("decisions", many(10_000, DECISION)))),
     0x42: ("EventAck", record(("events", SEQUENCE), ("decisions", SEQUENCE))),
+    0x43: ("HeldRequests", record(("can hold", FLAG), ("waiting", many(1_000, record(
+        ("app", NAME), ("requests", ranged(1, 2**32))))))),
     0x50: ("ForwardRequest", record(("deadline", ranged(0, 86_400_000)), ("request", in_form(DOCUMENT, REQUEST)))),
     0x51: ("ForwardResponse", record(("response", in_form(DOCUMENT, RESPONSE)))),
     0x60: ("LogRequest", record(("instance", INSTANCE), ("lines", ranged(0, 100_000)))),

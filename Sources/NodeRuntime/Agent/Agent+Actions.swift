@@ -112,9 +112,12 @@ extension Agent {
 
     private func removeContainer(_ container: String, of instance: InstanceID) -> Job {
         let engine = engine
+        let spec = instances[instance]?.assignment.spec
+        let isolated = spec?.isIsolated == true ? spec?.name : nil
         return { [weak self] in
             do {
                 try await engine.remove(container)
+                if let isolated { await engine.removeUnusedNetworks(of: isolated) }
                 self?.submit(.lifecycle(instance, .containerRemoved))
             } catch {
                 self?.submit(.lifecycle(instance, .removeFailed("\(error)")))
@@ -125,10 +128,12 @@ extension Agent {
     private func startProbing(_ assignment: Assignment, _ endpoint: Endpoint?) {
         let managed = instances[assignment.instance]
         let run = commandRunner(in: managed?.lifecycle.status.containerID)
+        // An adopted one is judged by its first failures, which must not come within a moment.
+        let isNew = managed.map { $0.lifecycle.status.state == .starting && !$0.trustedFromBefore } ?? false
         if assignment.spec.health.kind != .none {
             prober.start(
                 assignment.instance, check: assignment.spec.health, probeEndpoint: managed?.probeEndpoint ?? endpoint,
-                runCommand: run
+                isNew: isNew, runCommand: run
             ) { [weak self] instance, result in
                 switch result.outcome {
                 case .success: self?.submit(.lifecycle(instance, .probeSucceeded))

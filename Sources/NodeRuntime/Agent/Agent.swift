@@ -51,6 +51,8 @@ actor Agent {
     private let inputs: AsyncStream<Input>
     private let continuation: AsyncStream<Input>.Continuation
     var instances: [InstanceID: Managed] = [:]
+    /// Containers that were said to be left alone.
+    var ignored: Set<String> = []
     private var gate = EpochGate()
     private var generator = SystemRandomNumberGenerator()
     private var engineAvailable = false
@@ -213,12 +215,11 @@ actor Agent {
     private func adopt(_ containers: [ManagedContainer]) -> [Job] {
         var work: [Job] = []
         gate.adopt(containers.map(\.epoch))
-        for container in containers {
-            if instances[container.instance] != nil { continue }
+        let (kept, surplus) = sort(containers)
+        work += surplus.map { removeDuplicate($0, of: $1) }
+        for container in kept {
             guard let assignment = container.assignment else {
-                logger.error(
-                    "A container of this node has a label this release can't read; it is left alone",
-                    metadata: ["container": "\(container.id)", "instance": "\(container.instance)"])
+                ignore(container)
                 continue
             }
             let existing = InstanceLifecycle.ExistingContainer(
@@ -311,11 +312,13 @@ actor Agent {
         }
     }
 
-    /// Images that this node pulled and no longer needs, every ten minutes.
+    /// Images that this node pulled and no longer needs, and networks that were in use when they should have gone, every ten
+    /// minutes.
     private func removeOldImages() async {
         while !Task.isCancelled {
             do { try await Task.sleep(for: .seconds(600)) } catch { return }
             await images.removeSurplus(from: engine)
+            await engine.removeUnusedNetworks()
         }
     }
 

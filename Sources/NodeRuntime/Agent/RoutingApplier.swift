@@ -5,14 +5,15 @@ import ProxyConfig
 import ProxyControl
 import SecretSealing
 
-/// Puts the newest routing table into effect on this node's proxy, minus what the agent knows is not ready, and
-/// acknowledges it once it is effective. Many changes that arrive while one is applied become one.
+/// Puts the newest routing table into effect on this node's proxy, minus what the agent knows is not ready and what
+/// there is no way to, and acknowledges it once it is effective. Many changes that arrive while one is applied become one.
 actor RoutingApplier {
     let node: NodeID
     private let proxy: NginxController?
     private let secretKeys: SecretKeys?
     private let agent: Agent
     private let logger: Logger
+    private let unreachable: @Sendable (RoutingTable, Set<InstanceID>) async -> Set<InstanceID>
     private let acknowledge: @Sendable (RoutingTable.Version) -> Void
     private let onApplied: @Sendable (RoutingTable) async -> Void
     let onEvent: @Sendable (EventKind, AppName?, String, JSONValue) -> Void
@@ -32,6 +33,7 @@ actor RoutingApplier {
 
     init(
         node: NodeID, proxy: NginxController?, agent: Agent, secretKeys: SecretKeys?, logger: Logger,
+        unreachable: @escaping @Sendable (RoutingTable, _ besides: Set<InstanceID>) async -> Set<InstanceID>,
         acknowledge: @escaping @Sendable (RoutingTable.Version) -> Void,
         onApplied: @escaping @Sendable (RoutingTable) async -> Void,
         onEvent: @escaping @Sendable (EventKind, AppName?, String, JSONValue) -> Void
@@ -41,6 +43,7 @@ actor RoutingApplier {
         self.secretKeys = secretKeys
         self.agent = agent
         self.logger = logger
+        self.unreachable = unreachable
         self.acknowledge = acknowledge
         self.onApplied = onApplied
         self.onEvent = onEvent
@@ -78,7 +81,8 @@ actor RoutingApplier {
     private func apply() async {
         let table = table
         guard table.version > .zero else { return }
-        let excluded = await agent.notReady(of: table.routes.flatMap(\.targets))
+        var excluded = await agent.notReady(of: table.routes.flatMap(\.targets))
+        excluded.formUnion(await unreachable(table, excluded))
         if let applied, applied.version == table.version, applied.excluded == excluded {
             acknowledge(table.version)
             return

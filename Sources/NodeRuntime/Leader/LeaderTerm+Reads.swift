@@ -37,7 +37,8 @@ extension LeaderTerm {
                 body: Presentation.appStatus(
                     application, instances: reconciler.instances(of: name), usage: usage,
                     explanation: explain(application).joined(separator: " "),
-                    rollout: reconciler.rolloutView(of: name).map(Presentation.RolloutFigures.init)))
+                    rollout: reconciler.rolloutView(of: name).map(Presentation.RolloutFigures.init),
+                    waiting: waitingRequests(of: application)))
         case .appDocument(let name): return ControlResponse(body: Presentation.appDocument(try application(name)))
         case .appMetrics(let name): return try await metrics(of: try application(name))
         case .appLogs(let name, let lines): return try await logs(of: try application(name), lines: lines)
@@ -63,10 +64,16 @@ extension LeaderTerm {
     private func explain(_ application: Application) -> [String] {
         var sentences: [String] = []
         if application.status == .stopped {
-            sentences.append("The app is stopped: start it with `orchestry up \(application.name)`.")
+            let refusal = application.spec.scaling.scaleToZero == nil ? "" : " Requests don't start it."
+            sentences.append("The app is stopped: start it with `orchestry up \(application.name)`.\(refusal)")
         } else if let evaluation = surroundings.scaling.with({ $0.recentEvaluations(application.name).last }) {
             sentences += evaluation.words
             sentences += controlWords(of: application)
+            let ready = reconciler.replicaView(of: application.name).ready.keys
+            let percents = ready.compactMap { id in (usage[id]?.cpu).map { (id, $0) } }
+            if let hot = HotInstance(Dictionary(percents, uniquingKeysWith: { first, _ in first })) {
+                sentences.append(hot.words)
+            }
         }
         return sentences + reconciler.explain(application.name)
     }

@@ -48,7 +48,7 @@ extension LeaderTerm {
             pauseOut: control?.pauseOut != nil, pauseIn: control?.pauseIn != nil, fixed: control?.fixed,
             schedule: scheduleClocks[application.name, default: ScheduleClock()].bounds(
                 application.spec.scaling.schedules, at: second, offset: TimeZones.offset),
-            lastScaledSecond: application.lastScaledAt?.wholeSecond)
+            lastScaledSecond: application.lastScaledAt?.wholeSecond, activation: activation(of: application))
     }
 
     private func evaluate(_ application: Application, at second: Int64) -> Evaluation {
@@ -61,7 +61,7 @@ extension LeaderTerm {
 
     /// Carries out a decision: in the outbox first, then in PostgreSQL if it answers, then in effect. Without
     /// PostgreSQL the decision stands all the same (design L2, unanimous) and is flushed later.
-    private func scale(_ name: AppName, by evaluation: Evaluation) async {
+    func scale(_ name: AppName, by evaluation: Evaluation) async {
         await writeLock.withLock { await self.carryOut(evaluation, app: name) }
     }
 

@@ -91,7 +91,7 @@ private struct Simulation: Sendable {
             if let seconds = request.startSeconds { model.startSeconds = Int64(seconds) }
             return ScalingRun(
                 OrchestryRule(policy, name: name, offset: TimeZones.offset), scenario: Scenario(app.rawValue, trace),
-                model: model, bounds: policy.minReplicas...max(policy.minReplicas, policy.maxReplicas),
+                model: model, bounds: policy.leastAwake...max(policy.leastAwake, policy.maxReplicas),
                 start: max(start ?? policy.minReplicas, 1), targetRPS: policy.targetRPS)
         }
         var notes: [String] = []

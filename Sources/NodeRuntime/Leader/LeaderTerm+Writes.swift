@@ -209,7 +209,7 @@ extension LeaderTerm {
                     body: Presentation.started(current.name, replicas: current.replicas, adopted: 0, started: 0)))
         }
         application.status = .running
-        application.replicas = current.spec.scaling.minReplicas
+        application.replicas = current.spec.scaling.leastAwake
         application.updatedAt = surroundings.clock.wall()
         let adopted = min(running, application.replicas)
         return Plan(
@@ -247,7 +247,8 @@ extension LeaderTerm {
 
     private func planScale(_ current: Application, to replicas: Int, _ request: ControlRequest) -> Plan {
         let second = surroundings.clock.wall().wholeSecond
-        if current.replicas == replicas, current.control?.active(at: second).fixed == nil {
+        let isAlike = current.replicas == replicas && (current.status == .running) == (replicas > 0)
+        if isAlike, current.control?.active(at: second).fixed == nil {
             return Plan(response: ControlResponse(body: Presentation.scaleNoChange(current.name, replicas: replicas)))
         }
         let wall = surroundings.clock.wall()
@@ -304,6 +305,9 @@ extension LeaderTerm {
         var application = current
         let merged = try ScalingPolicy.parse(policy, merging: current.document["scaling"] ?? [:])
         try refuseUnknownZones(of: merged.policy, at: "policy")
+        if merged.policy.minReplicas == 0, current.spec.kind != .http {
+            throw ValidationError([Violation("policy.minReplicas", ScalingPolicy.zeroNeedsHTTP)])
+        }
         application.spec.scaling = merged.policy
         if case .object(var members) = application.document {
             members["scaling"] = merged.scaling

@@ -21,6 +21,7 @@ actor LeaderTerm {
         case status(InstanceStatus)
         case routingAcknowledged(NodeID, RoutingTable.Version)
         case samples([Sample])
+        case held(NodeID, HeldRequests)
         case revert(AppName, toRevision: Int, reason: String)
         case review(AppName)
         case tick
@@ -78,6 +79,10 @@ actor LeaderTerm {
     private(set) var nodeInfos: [NodeID: NodeInfo] = [:]
     var scheduleClocks: [AppName: ScheduleClock] = [:]
     var scraper = MetricScraper()
+    /// By connected node.
+    var heldReports: [NodeID: HeldReport] = [:]
+    /// Idle apps that are being started.
+    var waking: Set<AppName> = []
     /// A simulation is under way: one at a time.
     var isSimulating = false
     /// Apps whose replica count changed while PostgreSQL was away.
@@ -113,7 +118,7 @@ actor LeaderTerm {
     nonisolated func submit(_ input: Input) {
         switch input {
         // Measurements and ticks are worth nothing later; kept through a long doubt they would only pile up.
-        case .tick, .samples: guard surroundings.isActive(epoch) else { return }
+        case .tick, .samples, .held: guard surroundings.isActive(epoch) else { return }
         default: break
         }
         waiting.add(1, ordering: .relaxed)
@@ -145,6 +150,10 @@ actor LeaderTerm {
                     group.addTask { await self.revert(app, to: revision, because: reason) }
                 } else if case .review(let app) = input {
                     group.addTask { await self.review(app) }
+                } else if case .held(let node, let held) = input {
+                    for app in take(held, from: node, at: surroundings.clock.now()) {
+                        group.addTask { await self.wake(app) }
+                    }
                 } else {
                     handle(input)
                 }
@@ -224,13 +233,15 @@ actor LeaderTerm {
             nodeInfos[info.id] = info
             writer.saw(info, at: wall)
             perform(reconciler.handle(.nodeConnected(info.id), at: now, wall: wall))
-        case .peerDisconnected(let node): perform(reconciler.handle(.nodeDisconnected(node), at: now, wall: wall))
+        case .peerDisconnected(let node):
+            heldReports[node] = nil
+            perform(reconciler.handle(.nodeDisconnected(node), at: now, wall: wall))
         case .inventory(let inventory): perform(reconciler.handle(.inventory(inventory), at: now, wall: wall))
         case .status(let status): perform(reconciler.handle(.status(status), at: now, wall: wall))
         case .routingAcknowledged(let node, let version):
             perform(reconciler.handle(.routingAcknowledged(node, version), at: now, wall: wall))
         case .samples(let samples): observe(samples, at: now, wall: wall)
-        case .revert, .review: break  // Taken by `run`: it writes, and the loop must not wait for that.
+        case .revert, .review, .held: break  // Taken by `run`: they write, and the loop must not wait for that.
         case .tick:
             if now >= reconciler.nextDeadline { perform(reconciler.handle(.tick, at: now, wall: wall)) }
         }

@@ -56,6 +56,11 @@ final class ScalingState: Sendable {
         }
     }
 
+    /// Not part of the record: it depends on no samples, and what follows from it is noted by `noteScaled`.
+    func wake(_ app: AppName, policy: ScalingPolicy, state: ReplicaState, at second: Int64) -> Evaluation? {
+        content.withLock { $0.autoscaler.wake(app, policy: policy, state: state, at: second) }
+    }
+
     func noteScaled(_ app: AppName, from: Int, to: Int, at second: Int64) {
         content.withLock { content in
             content.autoscaler.noteScaled(app, from: from, to: to, at: second)

@@ -1,6 +1,7 @@
 import Logging
 import MetricsCache
 import OrchestryModel
+import Synchronization
 
 /// Keeps events in the order they happened on their way into the outbox, many in one durable write when they come fast.
 final class EventRecorder: Sendable {
@@ -9,6 +10,7 @@ final class EventRecorder: Sendable {
     private let onDurable: @Sendable () -> Void
     private let events: AsyncStream<Event>
     private let continuation: AsyncStream<Event>.Continuation
+    private let recorded = Mutex<[String: UInt64]>([:])
 
     init(outbox: Outbox, logger: Logger, onDurable: @escaping @Sendable () -> Void) {
         self.outbox = outbox
@@ -17,7 +19,13 @@ final class EventRecorder: Sendable {
         (events, continuation) = AsyncStream.makeStream(of: Event.self, bufferingPolicy: .unbounded)
     }
 
-    func record(_ event: Event) { continuation.yield(event) }
+    func record(_ event: Event) {
+        recorded.withLock { $0[event.kind, default: 0] += 1 }
+        continuation.yield(event)
+    }
+
+    /// How many of each kind this process has recorded.
+    var counts: [String: UInt64] { recorded.withLock { $0 } }
 
     /// No more events; `run` returns when those recorded are durable.
     func finish() { continuation.finish() }

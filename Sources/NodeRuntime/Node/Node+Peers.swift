@@ -2,6 +2,7 @@ import DockerEngine
 import Leadership
 import Logging
 import MetricsCache
+import NodeConfiguration
 import OrchestryModel
 import PeerTransport
 import PostgresStore
@@ -13,6 +14,14 @@ extension Node {
     func heard(_ peer: NodeID) {
         let wall = clock.wall()
         state.withLock { $0.lastHeard[peer] = wall }
+    }
+
+    func introduced(_ peer: NodeInfo) {
+        let wall = clock.wall()
+        state.withLock { state in
+            state.lastHeard[peer.id] = wall
+            state.introduced[peer.id] = peer
+        }
     }
 
     // MARK: Agent
@@ -38,7 +47,7 @@ extension Node {
             "Refused a command of an old epoch",
             metadata: ["peer": "\(peer)", "epoch": "\(epoch)", "highest": "\(highest)"])
         if peer == id {
-            leadership.submit(.epochSeen(highest))
+            epochSeen(highest)
         } else if correlation != 0 {
             transport.reply(.refused(epoch: highest), to: peer, correlation: correlation)
         } else {
@@ -59,7 +68,7 @@ extension Node {
     /// To whoever leads, this node itself included.
     func sendInventory() async {
         guard let inventory = await agent.inventory() else { return }
-        leadership.submit(.epochSeen(inventory.highestEpoch))
+        epochSeen(inventory.highestEpoch)
         if let term = currentTerm {
             term.submit(.inventory(inventory))
         } else if let leader, leader != id {
@@ -79,7 +88,8 @@ extension Node {
 
     /// This node's samples of the last second: kept, fed to the windows, and sent to every controller.
     func deliver(_ samples: [Sample]) async {
-        if let newest = samples.map(\.second).max() { leadership.submit(.freshness(newest)) }
+        await reach.measured(samples)
+        if let newest = samples.map(\.second).max() { controller?.leadership.submit(.freshness(newest)) }
         await keep(samples)
         for peer in transport.connectedPeers where peer.role == .controller {
             transport.send(.sampleBatch(samples), to: peer.id)
@@ -91,16 +101,22 @@ extension Node {
         currentTerm?.submit(.samples(samples))
         do {
             try await metrics.append(samples, seen: seen)
+            let isNews = state.withLock { state in
+                defer { state.samplesAreDropped = false }
+                return state.samplesAreDropped
+            }
+            if isNews { logger.notice("Samples are kept on disk again") }
         } catch {
-            let dropped = state.withLock { state in
+            let isNews = state.withLock { state in
                 state.droppedSamples += UInt64(samples.count)
-                return state.droppedSamples
+                defer { state.samplesAreDropped = true }
+                return !state.samplesAreDropped
             }
-            if dropped.isMultiple(of: 100) || dropped == UInt64(samples.count) {
-                logger.warning(
-                    "Samples can't be kept on disk; scaling goes on from memory",
-                    metadata: ["dropped": "\(dropped)", "error": "\(error)"])
-            }
+            guard isNews else { return }
+            record(
+                .samplesDropped, nil,
+                "\(id) can't keep samples on disk; scaling goes on from memory, which a restart forgets",
+                ["error": .string("\(error)"), "folder": .string(configuration.dataDirectory)])
         }
     }
 
@@ -124,6 +140,15 @@ extension Node {
                 logger.warning("Old samples can't be removed", metadata: ["error": "\(error)"])
             }
             do { try await Task.sleep(for: .seconds(60)) } catch { return }
+        }
+    }
+
+    /// Requests that wait in this node's proxy.
+    func deliver(_ held: HeldRequests) {
+        if let term = currentTerm {
+            term.submit(.held(id, held))
+        } else if let leader, leader != id, transport.supports(PeerFeatures.activation, leader) {
+            transport.send(.heldRequests(held), to: leader)
         }
     }
 
@@ -188,8 +213,14 @@ extension Node {
 
     enum ForwardingError: Error { case notLeader, superseded }
 
+    /// As the leader. A worker's read is answered by any controller in the end: it has PostgreSQL, the worker has not.
     func answer(_ request: ControlRequest, from peer: NodeID, correlation: UInt64) async {
         if let response = await currentTerm?.perform(request) {
+            transport.reply(.forwardResponse(response), to: peer, correlation: correlation)
+        } else if !isWorker, !request.operation.isWrite,
+            transport.connectedPeers.contains(where: { $0.id == peer && $0.role == .worker })
+        {
+            let response = await NodeControlPlane(node: self, leaderWait: configuration.leaderWait).perform(request)
             transport.reply(.forwardResponse(response), to: peer, correlation: correlation)
         } else {
             transport.reply(

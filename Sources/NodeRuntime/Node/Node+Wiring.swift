@@ -4,6 +4,7 @@ import HealthProbes
 import Leadership
 import Logging
 import MetricsCache
+import NIOCore
 import NIOPosix
 import NodeConfiguration
 import OrchestryModel
@@ -34,13 +35,8 @@ extension Node {
     /// The configured times, and the rest in proportion to them, so that a fast profile is fast throughout.
     /// - Throws: `ConfigurationError` when they don't fit together.
     static func electionSettings(_ configuration: NodeConfiguration) throws(ConfigurationError) -> LeadershipSettings {
-        // A worker has no part in elections, and nothing else tells it who leads.
-        guard configuration.node.role == .controller else {
-            throw ConfigurationError(problems: [
-                "node.role: this release runs controllers only (one, three or five); workers are in the protocol, not in "
-                    + "the node"
-            ])
-        }
+        // A worker has no part in elections.
+        guard configuration.node.role == .controller else { return LeadershipSettings() }
         var settings = LeadershipSettings()
         settings.heartbeatInterval = configuration.heartbeatInterval
         settings.promise = configuration.promise
@@ -107,7 +103,9 @@ extension Node {
         HostPolicy(bindAllow: configuration.bindAllow, seccompFolder: configuration.seccompFolder)
     }
 
-    static func makeProxy(_ configuration: NodeConfiguration, logger: Logger) -> NginxController? {
+    static func makeProxy(
+        _ configuration: NodeConfiguration, _ reference: NodeReference, logger: Logger
+    ) -> NginxController? {
         guard configuration.proxyEnabled else { return nil }
         var settings = ProxySettings(
             folder: configuration.dataDirectory + "/proxy", listenHost: configuration.proxyHost,
@@ -128,18 +126,42 @@ extension Node {
             case .lua: .lua
             case .plain: .plain
             }
-        return NginxController(settings: settings, logger: logger)
+        return NginxController(
+            settings: settings, logger: logger, onEvent: { reference.node?.proxyChanged($0) })
+    }
+
+    static func makeReachWatch(
+        _ configuration: NodeConfiguration, clock: NodeClock, pool: TaskPool, group: any EventLoopGroup,
+        _ reference: NodeReference, logger: Logger
+    ) -> ReachWatch {
+        let cutter = ConnectionCutter(folder: configuration.dataDirectory, logger: logger)
+        let id = configuration.node.id
+        return ReachWatch(
+            clock: clock, pool: pool,
+            attempt: { await ConnectionAttempt.isAnswered(byHostOf: $0, within: $1, on: group) },
+            cut: { await cutter.cut($0) }, onChange: { reference.node?.applier.localChange() },
+            tell: { host, instances, isLost in
+                let names: JSONValue = .array(instances.map { .string($0.rawValue) })
+                let list = instances.map(\.rawValue).joined(separator: ", ")
+                reference.node?.record(
+                    isLost ? .hostUnreachable : .hostReachable, nil,
+                    isLost
+                        ? "\(host) does not answer \(id) any more: its proxy leaves out \(list) until it does"
+                        : "\(host) answers \(id) again: its proxy takes \(list) back in",
+                    ["host": .string(host), "instances": names])
+            })
     }
 
     /// What a leader's term gets of this node.
-    func surroundings() -> LeaderTerm.Surroundings {
-        LeaderTerm.Surroundings(
-            me: configuration.node, clock: clock, store: store, scaling: scaling,
+    func surroundings(_ controller: ControllerParts) -> LeaderTerm.Surroundings {
+        let leadership = controller.leadership
+        return LeaderTerm.Surroundings(
+            me: configuration.node, clock: clock, store: controller.store, scaling: scaling,
             secretKeys: configuration.secretKeys, hostPolicy: Self.hostPolicy(configuration),
             reviewer: ImageReviewer(
                 engine: engine, keys: configuration.secretKeys, scanCommand: configuration.scanCommand, logger: logger),
             logger: logger,
-            isActive: { [leadership] in leadership.isActive($0) },
+            isActive: { leadership.isActive($0) },
             sendCommand: { [weak self] node, command, epoch in self?.send(command, epoch: epoch, to: node) },
             publish: { [weak self] table, node in self?.publish(table, to: node) },
             record: { [weak self] kind, app, message, details in self?.record(kind, app, message, details) },
@@ -181,7 +203,7 @@ extension Node {
                     requests: Int64(clamping: status.requests), reading: Int64(clamping: status.reading),
                     writing: Int64(clamping: status.writing), waiting: Int64(clamping: status.waiting))
             },
-            stepDown: { [leadership] in leadership.submit(.stepDown) },
+            stepDown: { leadership.submit(.stepDown) },
             fenced: { [weak self] epoch in self?.endTerm(of: epoch) })
     }
 
@@ -202,7 +224,8 @@ extension Node {
         }
         if node == id { return }
         for peer in transport.connectedPeers where node == nil || peer.id == node {
-            transport.send(.routingTable(table), to: peer.id)
+            let knows = transport.supports(PeerFeatures.activation, peer.id)
+            transport.send(.routingTable(knows ? table : table.withoutActivations), to: peer.id)
         }
     }
 

@@ -31,9 +31,7 @@ package final class Node: Service {
     let workGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
 
     let transport: PeerTransport
-    let leadership: LeadershipService
-    let lease: LeaseConnection
-    let store: StateStore
+    let standing: NodeStanding
     let metrics: MetricsDatabase
     let outbox: Outbox
     let engine: DockerEngine
@@ -41,8 +39,10 @@ package final class Node: Service {
     let proxy: NginxController?
     let agent: Agent
     let applier: RoutingApplier
+    let reach: ReachWatch
     let announcer: FacadeAnnouncer
     let sampler: Sampler
+    let heldWatch: HeldWatch
     let flusher: OutboxFlusher
     let recorder: EventRecorder
     /// nil without TLS.
@@ -55,25 +55,24 @@ package final class Node: Service {
         var term: (term: LeaderTerm, task: Task<Void, Never>)?
         var leader: NodeID?
         var lastHeard: [NodeID: WallTime] = [:]
+        /// As peers introduced themselves, those that are away included.
+        var introduced: [NodeID: NodeInfo] = [:]
         var facadeEnded = false
         var droppedSamples: UInt64 = 0
+        /// Said once, until samples can be kept again.
+        var samplesAreDropped = false
+        var proxyIsLost = false
     }
     let state = Mutex(State())
     /// Another leader, or a term of this node's.
     let leaderChanges = ChangeSignal()
 
     init(configuration: NodeConfiguration, logger: Logger, reference: NodeReference) throws {
-        let electionSettings = try Self.electionSettings(configuration)
+        let settings = try Self.electionSettings(configuration)
         self.configuration = configuration
         self.logger = logger
         let pool = self.pool
         let id = configuration.node.id
-        let storeConfiguration = Self.storeConfiguration(configuration)
-        let lease = LeaseConnection(
-            configuration: storeConfiguration, me: id, hostname: configuration.node.host,
-            apiURL: configuration.node.apiURL, leaseTTL: configuration.leaseTTL, logger: logger)
-        self.lease = lease
-        store = StateStore(configuration: storeConfiguration, logger: logger)
         metrics = try MetricsDatabase(folder: configuration.dataDirectory, logger: logger)
         let outbox = try Outbox(folder: configuration.dataDirectory, node: id, logger: logger)
         self.outbox = outbox
@@ -85,16 +84,19 @@ package final class Node: Service {
             configuration: Self.engineConfiguration(configuration), eventLoopGroup: workGroup, logger: logger)
         prober = HealthProber(eventLoopGroup: workGroup, logger: logger)
         pages = MetricPages(eventLoopGroup: workGroup)
-        proxy = Self.makeProxy(configuration, logger: logger)
-        leadership = LeadershipService(
-            election: Election(
-                me: id, voters: configuration.controllers.keys.sorted(),
-                settings: electionSettings, now: clock.now(),
-                seed: UInt64.random(in: .min ... .max)),
-            eventLoop: clusterGroup.next(), clock: clock, leaseTimeout: configuration.renewInterval, pool: pool,
-            logger: logger, send: { message, node in transport.send(.election(message), to: node) },
-            performLease: { request, timeout in await lease.perform(request, timeout: timeout) },
-            onChange: { reference.node?.leadershipChanged($0) })
+        proxy = Self.makeProxy(configuration, reference, logger: logger)
+        standing =
+            switch configuration.node.role {
+            case .controller:
+                .controller(
+                    Self.makeController(
+                        configuration, settings: settings, clock: clock, pool: pool, transport: transport,
+                        eventLoop: clusterGroup.next(), reference, logger: logger))
+            case .worker:
+                .worker(
+                    Self.makeWatch(
+                        clock: clock, transport: transport, eventLoop: clusterGroup.next(), reference, logger: logger))
+            }
         agent = Agent(
             node: id, engine: engine, prober: prober, secretKeys: configuration.secretKeys,
             images: ImageKeeper(
@@ -110,10 +112,17 @@ package final class Node: Service {
         sampler = Sampler(
             node: id, agent: agent, proxy: proxy, usage: UsageReader(engine: engine), clock: clock,
             logger: logger, deliver: { await reference.node?.deliver($0) })
+        reach = Self.makeReachWatch(
+            configuration, clock: clock, pool: pool, group: workGroup, reference, logger: logger)
+        heldWatch = HeldWatch(proxy: proxy, logger: logger, deliver: { reference.node?.deliver($0) })
         applier = RoutingApplier(
             node: id, proxy: proxy, agent: agent, secretKeys: configuration.secretKeys, logger: logger,
+            unreachable: { [reach] in await reach.unreachable(of: $0, besides: $1) },
             acknowledge: { reference.node?.acknowledge($0) },
-            onApplied: { [sampler] table in await sampler.route(table.routes.map(\.app)) },
+            onApplied: { [sampler, reach] table in
+                await sampler.route(table.routes.map(\.app))
+                await reach.route(table)
+            },
             onEvent: { reference.node?.record($0, $1, $2, $3) })
         announcer = FacadeAnnouncer(proxy: proxy, list: { reference.node?.facadeList() })
         flusher = OutboxFlusher(
@@ -140,11 +149,12 @@ package final class Node: Service {
         let proxyRuns = await startProxy()
         await certificates?.lookFirst()
         try await transport.start(handler: NodeRouter(node: self))
-        leadership.start()
+        startFollowing()
         logger.info(
             "Node started",
             metadata: [
-                "api": "\(configuration.node.apiURL)", "cluster": "\(configuration.cluster)",
+                "role": "\(configuration.node.role)", "api": "\(configuration.node.apiURL)",
+                "cluster": "\(configuration.cluster)",
                 "cluster.port": "\(transport.boundPort)",
             ])
         await withDiscardingTaskGroup { group in
@@ -155,10 +165,15 @@ package final class Node: Service {
             group.addTask { await self.applier.watch() }
             group.addTask { await self.announcer.run() }
             group.addTask { await self.sampler.run() }
+            group.addTask { await self.heldWatch.run() }
             group.addTask { await self.flusher.run() }
             group.addTask { await self.recorder.run() }
             group.addTask { await self.sendInventories() }
-            group.addTask { await self.watchLease() }
+            if let controller = self.controller {
+                group.addTask { await self.watchLease(controller) }
+                group.addTask { await self.announceEachSecond() }
+                group.addTask { await self.watchStore(controller.store) }
+            }
             group.addTask { await self.pruneMetrics() }
             group.addTask { await self.certificates?.run() }
             group.addTask {
@@ -176,6 +191,7 @@ package final class Node: Service {
             self.agent.stop()
             self.applier.stop()
             self.announcer.stop()
+            self.heldWatch.stop()
             self.flusher.stop()
         }
         await close()
@@ -223,28 +239,27 @@ package final class Node: Service {
 
     /// L7: give up leadership while the cluster can still see it, so that the next leader starts at once.
     private func handOver() async {
-        logger.info("Stopping: handing over leadership; containers and nginx keep running")
-        leadership.submit(.leave)
+        logger.info("Stopping: containers and nginx keep running; leadership, if held, is handed over")
+        let leadership = controller?.leadership
+        leadership?.submit(.leave)
         let begun = ContinuousClock.now
         // The goodbye and the released lease need a moment on the wire; requests in flight may finish.
         while ContinuousClock.now - begun < .seconds(3) {
             do { try await Task.sleep(for: .milliseconds(20)) } catch { return }
             let served = state.withLock { $0.facadeEnded }
-            if served, !leadership.activity.isActive, !leadership.awaitsPostgres { return }
+            if served, leadership.map({ !$0.activity.isActive && !$0.awaitsPostgres }) ?? true { return }
         }
         logger.warning("Requests or the lease were still in flight after 3 s; stopping all the same")
     }
 
     private func close() async {
-        leadership.stop()
+        stopFollowing()
         state.withLock { $0.term?.task.cancel() }
         await transport.shutdown()
         await prober.shutdown()
         await pages.shutdown()
         await engine.shutdown()
         await proxy?.release()
-        lease.shutdown()
-        store.shutdown()
         outbox.shutdown()
         metrics.shutdown()
         try? await clusterGroup.shutdownGracefully()  // The process ends either way.
@@ -258,9 +273,11 @@ package final class Node: Service {
         switch change {
         case .activated(let epoch):
             beginTerm(epoch)
-        case .deactivated:
+        case .deactivated(let epoch, let reason):
             // The term stays: it acts only while active, and goes on where it was if this epoch becomes active again.
-            break
+            record(
+                .leaderLost, nil, "\(id) leads no more under epoch \(epoch): \(reason)",
+                ["epoch": .int(Int64(epoch.rawValue))])
         case .leader(let node, let epoch):
             state.withLock { $0.leader = node }
             announcer.wake()
@@ -271,6 +288,7 @@ package final class Node: Service {
             pool.add {
                 for wait in [Duration.zero, .milliseconds(200), .seconds(1)] {
                     try? await Task.sleep(for: wait)  // Cancelled: the node stops.
+                    self.heldWatch.lookAgain()
                     await self.sendInventory()
                 }
             }
@@ -278,15 +296,18 @@ package final class Node: Service {
     }
 
     private func beginTerm(_ epoch: Epoch) {
+        guard let controller else { return }
         endTerm(olderThan: epoch)
         let term = state.withLock { state -> LeaderTerm? in
             guard state.term == nil else { return nil }
-            let term = LeaderTerm(epoch: epoch, deadAfter: configuration.deadAfter, surroundings: surroundings())
+            let term = LeaderTerm(
+                epoch: epoch, deadAfter: configuration.deadAfter, surroundings: surroundings(controller))
             // Cancelled in `endTerm` or `close`.
             state.term = (term, Task { await term.run() })
             return term
         }
         guard term != nil else { return }
+        announceLeadership()
         leaderChanges.notify()
         record(.leaderElected, nil, "\(id) leads with epoch \(epoch)", ["epoch": .int(Int64(epoch.rawValue))])
         flusher.wake()

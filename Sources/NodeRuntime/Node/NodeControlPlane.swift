@@ -39,7 +39,7 @@ struct NodeControlPlane: ControlPlane {
             // Who leads is known a moment before that node is ready, and nothing tells when it is.
             await node.leaderChanges.wait(after: seen, atMost: .milliseconds(5))
         }
-        if !request.operation.isWrite, let stored = await node.readFromStore(request.operation) { return stored }
+        if !request.operation.isWrite, let stored = await node.readWithoutLeader(request) { return stored }
         return ControlResponse(
             .noLeader(
                 "No node could take this within \(patience) \(lastProblem.map { "(\($0))" } ?? "(no leader is elected)"). "

@@ -10,8 +10,9 @@ struct NodeRouter: PeerHandler {
 
     func peerConnected(_ peer: NodeInfo) {
         node.logger.info("Peer connected", metadata: ["peer": "\(peer.id)", "role": "\(peer.role)"])
-        node.heard(peer.id)
+        node.introduced(peer)
         node.announcer.wake()
+        node.announceLeadership(to: peer.id)
         node.currentTerm?.submit(.peerConnected(peer))
         // A leader that has just got to know us needs to know what runs here.
         node.pool.add { await node.sendInventory() }
@@ -20,6 +21,7 @@ struct NodeRouter: PeerHandler {
     func peerDisconnected(_ peer: NodeID, reason: String) {
         node.logger.warning("Peer disconnected", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
         node.announcer.wake()
+        if case .worker(let watch) = node.standing { watch.submit(.disconnected(peer)) }
         node.currentTerm?.submit(.peerDisconnected(peer))
     }
 
@@ -48,7 +50,7 @@ struct NodeRouter: PeerHandler {
     func received(_ message: Message, correlation: UInt64, bytes: Int, from peer: NodeID) {
         let weight = PeerLoad.weight(bytes: bytes)
         switch message {
-        case .election(let message): node.leadership.submit(.received(message, from: peer))
+        case .election(let message): node.hear(message, from: peer)
         case .instanceCommand(let epoch, let command):
             work(weight, for: peer) { await node.obey(command, epoch: epoch, from: peer, correlation: correlation) }
         case .routingTable(let table):
@@ -56,9 +58,9 @@ struct NodeRouter: PeerHandler {
                 guard await node.agent.admit(.routingTable, of: table.version.epoch) else { return }
                 await node.applier.receive(table)
             }
-        case .refused(let epoch): node.leadership.submit(.epochSeen(epoch))
+        case .refused(let epoch): node.epochSeen(epoch)
         case .inventory(let inventory) where inventory.node == peer:
-            node.leadership.submit(.epochSeen(inventory.highestEpoch))
+            node.epochSeen(inventory.highestEpoch)
             node.currentTerm?.submit(.inventory(inventory))
         case .instanceStatus(let status) where status.node == peer: node.currentTerm?.submit(.status(status))
         case .routingAck(let version): node.currentTerm?.submit(.routingAcknowledged(peer, version))
@@ -66,8 +68,11 @@ struct NodeRouter: PeerHandler {
             node.heard(peer)
             let own = samples.filter { $0.node == peer }
             // L8: of the survivors the one with the freshest metrics leads.
-            if let newest = own.map(\.second).max() { node.leadership.submit(.peerFreshness(newest, of: peer)) }
+            if let newest = own.map(\.second).max() {
+                node.controller?.leadership.submit(.peerFreshness(newest, of: peer))
+            }
             work(weight, for: peer) { await node.keep(own) }
+        case .heldRequests(let held): node.currentTerm?.submit(.held(peer, held))
         case .eventBatch(let events, let decisions):
             work(weight, for: peer) { await node.ingest(events, decisions, from: peer, correlation: correlation) }
         case .forwardRequest(let request, _):

@@ -9,6 +9,7 @@ local balancer = require "ngx.balancer"
 local bit = require "bit"
 local region = require "orchestry_region"
 local membership = require "orchestry_membership"
+local hold = require "orchestry_hold"
 
 local get_request = base.get_request
 local set_current_peer, set_more_tries = balancer.set_current_peer, balancer.set_more_tries
@@ -54,6 +55,7 @@ function M.start()
         -- Serve uncounted rather than not at all.
         ngx.log(ngx.ERR, "all ", region.slots, " counter slots are taken: this worker's requests are not counted")
     end
+    hold.start { slot = slot, socket = settings.wake, current = M.current }
     math.randomseed(ngx.worker.pid() * 65537 + now() % 1000003)
 end
 
@@ -101,12 +103,16 @@ local function current(name)
         apps[name] = app
     end
     if not loaded then
-        app.index, app.version, app.n = nil, nil, 0
+        app.index, app.version, app.n, app.hold_seconds = nil, nil, 0, nil
         return app
     end
     app.index, app.version, app.method, app.n = loaded.index, loaded.version, loaded.method, #loaded.targets
     app.offset = region.app_offset(loaded.index)
-    app.maintenance = nil
+    app.maintenance, app.hold_seconds, app.hold_limit = nil, nil, nil
+    local method, hold_seconds, hold_limit = app.method:match("^([^;]+);hold=(%d+),(%d+)$")
+    if method then
+        app.method, app.hold_seconds, app.hold_limit = method, tonumber(hold_seconds), tonumber(hold_limit)
+    end
     local seconds, message = loaded.method:match("^maintenance:(%d+):(%S*)$")
     if seconds then
         app.maintenance = { seconds = seconds, message = ngx.unescape_uri(message) }
@@ -123,6 +129,8 @@ local function current(name)
     app.groups = not app.uniform and by_weight(app) or nil
     return app
 end
+
+M.current = current
 
 local function in_flight(place)
     -- Few slots are the rule; a loop over them would keep LuaJIT from compiling the callers' own.
@@ -295,22 +303,42 @@ local function finish(place, failed, unreachable)
     end
 end
 
+local function new_record(key, name)
+    local record
+    if pooled > 0 then
+        record = pool[pooled]
+        pooled = pooled - 1
+    else
+        record = { 0, 0, 0, 0, 0, 0, 0, 0 }
+    end
+    record.started, record.count, record.place, record.app, record.none = now(), 0, nil, nil, false
+    record.maintenance, record.held = nil, nil
+    record.name = name
+    records[key] = record
+    return record
+end
+
+-- access_by_lua of apps that scale to zero: the request waits while there is no instance.
+function M.hold(name)
+    local app = current(name)
+    if app.n > 0 or not app.hold_seconds or app.maintenance then
+        return
+    end
+    local refusal, seconds = hold.wait(request_key(), name, app)
+    if refusal then
+        local record = new_record(request_key(), name)
+        record.held, record.seconds = refusal, seconds
+        return ngx.exit(502)
+    end
+end
+
 -- balancer_by_lua: called for the first attempt and for each further one.
 function M.balance(name)
     local key = request_key()
     local record = records[key]
     local app = current(name)
     if not record then
-        if pooled > 0 then
-            record = pool[pooled]
-            pooled = pooled - 1
-        else
-            record = { 0, 0, 0, 0, 0, 0, 0, 0 }
-        end
-        record.started, record.count, record.place, record.app, record.none = now(), 0, nil, nil, false
-        record.maintenance = nil
-        record.name = name
-        records[key] = record
+        record = new_record(key, name)
     elseif record.place then
         -- nginx asks again: the last attempt failed before the instance answered.
         finish(record.place, true, true)
@@ -356,6 +384,7 @@ function M.log(name)
     local record = records[key]
     local status = ngx.status
     local offset, microseconds
+    hold.left(key)
     if record then
         records[key] = nil
         name = record.name
@@ -419,6 +448,8 @@ local function reason(record)
     if record and record.maintenance then
         local message = record.maintenance.message
         return 503, message ~= "" and message or "The app is being worked on", record.maintenance.seconds
+    elseif record and record.held then
+        return 503, record.held, record.seconds
     elseif record and record.none then
         return 503, "No instance of the app is ready", "1"
     elseif status == 403 then

@@ -113,6 +113,26 @@ function M.counters()
     answer(200, table.concat(parts))
 end
 
+-- GET /held: requests that wait for an app's first instance, apps without any left out:
+--   held 1
+--   <app> <waiting>
+--   end
+function M.held()
+    local parts, names, apps = { "held 1\n" }, {}, membership.apps()
+    for name in pairs(apps) do
+        names[#names + 1] = name
+    end
+    table.sort(names)
+    for _, name in ipairs(names) do
+        local waiting = region.sum(region.app_offset(apps[name].index) + region.WAITING, true)
+        if waiting > 0 then
+            parts[#parts + 1] = name .. " " .. number(waiting) .. "\n"
+        end
+    end
+    parts[#parts + 1] = "end\n"
+    answer(200, table.concat(parts))
+end
+
 local function body()
     ngx.req.read_body()
     local text = ngx.req.get_body_data()

@@ -8,7 +8,8 @@
 --   header       16 cells  [0] membership generation, [1] slots used so far, [2] next unused instance, [3] next app
 --   versions     one cell per app: the generation in which its targets last changed
 --   slots        [0] pid of the owner, 0 if none; [1] times claimed; then apps, then instances
---     app        [0] in flight, [1] microseconds, [2..6] status 1xx..5xx, [8..34] requests per bucket group,
+--     app        [0] in flight, [1] microseconds, [2..6] status 1xx..5xx, [7] waiting for a first instance,
+--                [8..34] requests per bucket group,
 --                [40..1767] histogram buckets
 --     instance   [0] requests, [1] errors, [2] in flight, [3] failures in a row, [4] set aside until,
 --                [5] requests timed, [8..115] their coarse histogram: 16 buckets of the app's to one
@@ -24,9 +25,10 @@ local dict = ngx.shared.orchestry
 local HEADER, SLOT_HEADER, APP, BUCKETS, INSTANCE = 16, 8, 1768, 40, 116
 local GROUPS = 27
 local COARSE, COARSE_BUCKETS = 8, 108
+local WAITING = 7
 
 local M = { APP = APP, BUCKETS = BUCKETS, GROUPS = GROUPS, INSTANCE = INSTANCE, HEADER = HEADER,
-    COARSE = COARSE, COARSE_BUCKETS = COARSE_BUCKETS }
+    COARSE = COARSE, COARSE_BUCKETS = COARSE_BUCKETS, WAITING = WAITING }
 
 local time = ffi.new("orchestry_time[1]")
 
@@ -98,7 +100,8 @@ end
 function M.clear_gauges(base)
     local cells = M.cells
     for app = 0, cells[3] - 1 do
-        cells[base + SLOT_HEADER + app * APP] = 0
+        local at = base + SLOT_HEADER + app * APP
+        cells[at], cells[at + WAITING] = 0, 0
     end
     local instances = base + SLOT_HEADER + M.apps * APP
     for instance = 0, cells[2] - 1 do

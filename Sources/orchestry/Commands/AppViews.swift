@@ -19,7 +19,9 @@ struct List: AsyncParsableCommand {
         return Output.table(
             ["NAME", "STATUS", "READY", "WANTED", "MODE", "REVISION", "IMAGE"] + more,
             apps.map { app in
-                ["name", "status", "ready_replicas", "replicas", "mode", "revision"].map { Output.cell(app[$0]) }
+                let status = app["idle"] == true ? "idle" : Output.cell(app["status"])
+                return [Output.cell(app["name"]), status]
+                    + ["ready_replicas", "replicas", "mode", "revision"].map { Output.cell(app[$0]) }
                     + [Output.cell(app["spec"]?["image"])] + (isWide ? wideCells(app) : [])
             })
     }
@@ -49,11 +51,16 @@ struct Status: AsyncParsableCommand {
 
     private func table(_ answer: JSONValue, isWide: Bool) -> String {
         let wanted = answer["desired_replicas"] ?? answer["replicas"]
+        let isIdle = answer["idle"] == true
         var facts = [
-            ("App", Output.cell(answer["app"])), ("Status", Output.cell(answer["status"])),
+            ("App", Output.cell(answer["app"])),
+            ("Status", isIdle ? "idle, starts with the first request" : Output.cell(answer["status"])),
             ("Ready", "\(Output.cell(answer["ready_replicas"])) of \(Output.cell(wanted)) wanted"),
             ("Mode", Output.cell(answer["mode"])), ("Revision", Output.cell(answer["revision"])),
         ]
+        if let waiting = answer["waiting_requests"]?.intValue, waiting > 0 {
+            facts.append(("Waiting", "\(waiting) request\(waiting == 1 ? "" : "s") for its first instance"))
+        }
         if let rollout = answer["rollout"], rollout != .null { facts.append(("Rollout", RolloutText.line(rollout))) }
         if let explanation = answer["explanation"]?.stringValue { facts.append(("Note", explanation)) }
         var text = Output.facts(facts)

@@ -77,8 +77,8 @@ struct Simulate: AsyncParsableCommand {
                             Int64($0.secondsFromGMT(for: Date(timeIntervalSince1970: Double(second))))
                         }
                     }, scenario: Scenario(file, load), model: model,
-                    bounds: policy.minReplicas...max(policy.minReplicas, policy.maxReplicas),
-                    start: replicas ?? policy.minReplicas, targetRPS: policy.targetRPS)
+                    bounds: policy.leastAwake...max(policy.leastAwake, policy.maxReplicas),
+                    start: replicas ?? policy.leastAwake, targetRPS: policy.targetRPS)
             })
     }
 

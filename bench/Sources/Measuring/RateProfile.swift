@@ -15,6 +15,11 @@ package struct RateProfile: Hashable, Sendable {
         parts = [Part(start: rate, end: rate, seconds: seconds)]
     }
 
+    /// - Parameter steps: requests per second and seconds, each above 0.
+    package init(steps: [(rate: Double, seconds: Double)]) {
+        parts = steps.map { Part(start: $0.rate, end: $0.rate, seconds: $0.seconds) }
+    }
+
     /// - Parameter text: parts separated by commas: `RATExSECONDS`, or `FROM-TOxSECONDS` for a ramp. A saw-tooth is
     ///   ramps one after the other.
     /// - Returns: nil for anything else, for negative numbers, and for no request at all.

@@ -44,10 +44,39 @@ package struct Report: Sendable, Encodable {
     }
 
     /// A figure divided by its baseline from the same run.
-    package struct Ratio: Sendable, Encodable {
+    package struct Ratio: Hashable, Sendable, Encodable {
+        package enum Better: String, Hashable, Sendable, Encodable { case lower, higher }
         package var name: String
         package var value: Double
         package var baseline: String
+        /// Which direction is an improvement.
+        package var better: Better
+
+        package init(_ name: String, _ value: Double, baseline: String, better: Better = .lower) {
+            self.name = name
+            self.value = value
+            self.baseline = baseline
+            self.better = better
+        }
+    }
+
+    /// What a figure was hoped to be.
+    package struct Goal: Hashable, Sendable, Encodable {
+        package var name: String
+        package var value: Double
+        package var limit: Double
+        /// `atMost` otherwise.
+        package var isAtLeast: Bool
+        package var isMet: Bool { isAtLeast ? value >= limit : value <= limit }
+
+        private enum Keys: String, CodingKey { case name, value, atLeast, atMost, met }
+        package func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: Keys.self)
+            try container.encode(name, forKey: .name)
+            try container.encode(value, forKey: .value)
+            try container.encode(limit, forKey: isAtLeast ? .atLeast : .atMost)
+            try container.encode(isMet, forKey: .met)
+        }
     }
 
     package var benchmark: String
@@ -56,6 +85,7 @@ package struct Report: Sendable, Encodable {
     package var setting: String
     package var tables: [Table] = []
     package var ratios: [Ratio] = []
+    package var goals: [Goal] = []
     package var notes: [String] = []
 
     package init(_ benchmark: String, setting: String) {
@@ -65,9 +95,20 @@ package struct Report: Sendable, Encodable {
     }
 
     /// Adds `value ÷ baseline`, if both are known.
-    package mutating func compare(_ name: String, _ value: Double?, with baseline: Double?, called text: String) {
+    package mutating func compare(
+        _ name: String, _ value: Double?, with baseline: Double?, called text: String, better: Ratio.Better = .lower
+    ) {
         guard let value, let baseline, baseline != 0 else { return }
-        ratios.append(Ratio(name: name, value: value / baseline, baseline: text))
+        ratios.append(Ratio(name, value / baseline, baseline: text, better: better))
+    }
+
+    /// Says whether `value`, if known, is as small as hoped.
+    package mutating func goal(_ name: String, _ value: Double?, atMost limit: Double) {
+        if let value { goals.append(Goal(name: name, value: value, limit: limit, isAtLeast: false)) }
+    }
+
+    package mutating func goal(_ name: String, _ value: Double?, atLeast limit: Double) {
+        if let value { goals.append(Goal(name: name, value: value, limit: limit, isAtLeast: true)) }
     }
 
     // MARK: Output
@@ -87,6 +128,12 @@ package struct Report: Sendable, Encodable {
         for ratio in ratios {
             let name = ratio.name.padding(toLength: width, withPad: " ", startingAt: 0)
             lines.append("  \(name)  \(Self.format(ratio.value)) × \(ratio.baseline)")
+        }
+        if !goals.isEmpty { lines += ["", "goals"] }
+        for goal in goals {
+            lines.append(
+                "  \(goal.name): \(Self.format(goal.value)), \(goal.isAtLeast ? "at least" : "at most") "
+                    + "\(Self.format(goal.limit)) wanted: \(goal.isMet ? "met" : "MISSED")")
         }
         if !notes.isEmpty { lines.append("") }
         return (lines + notes.map { "note: \($0)" }).joined(separator: "\n")

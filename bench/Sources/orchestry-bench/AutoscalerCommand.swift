@@ -15,6 +15,10 @@ struct AutoscalerCommand: ParsableCommand {
 
     @OptionGroup var output: OutputOptions
 
+    func validate() throws {
+        try require(output.baseline == nil, "--baseline compares times; this has none, and is the same in each run")
+    }
+
     func run() {
         let race = Race()
         print(output.json ? race.json.jsonText(pretty: true) : race.text)

@@ -131,12 +131,12 @@ struct CacheCommand: AsyncParsableCommand {
         report.tables = [rates, latency]
         let ours = Summary(ways[0].rates)?.p50
         for way in ways.dropFirst() {
-            report.compare("samples/s", ours, with: Summary(way.rates)?.p50, called: way.name)
+            report.compare("samples/s", ours, with: Summary(way.rates)?.p50, called: way.name, better: .higher)
         }
         report.notes = [
             "MetricsDatabase encodes the samples as well; the baselines get them encoded",
             "all but \"SQLite's defaults\" use a write-ahead log with synchronous=NORMAL",
         ]
-        try report.write(asJSON: output.json)
+        try output.finish(report)
     }
 }

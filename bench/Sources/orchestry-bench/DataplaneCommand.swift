@@ -16,7 +16,7 @@ struct DataplaneCommand: AsyncParsableCommand {
             Example, on the cluster of configs/dev/up --no-load:
               D=/tmp/orchestry-dev-0; orchestry-bench dataplane --yes \\
                 --target http://127.0.0.1:8101,http://127.0.0.1:8102,http://127.0.0.1:8103 \\
-                --proxies http://127.0.0.1:8081,http://127.0.0.1:8082,http://127.0.0.1:8083 \\
+                --proxies http://127.0.0.1:8181,http://127.0.0.1:8182,http://127.0.0.1:8183 \\
                 --pids $D/controller-1/pid,$D/controller-2/pid,$D/controller-3/pid \\
                 --restart-command 'configs/dev/up --no-load'
             """)
@@ -43,8 +43,6 @@ struct DataplaneCommand: AsyncParsableCommand {
     @Flag(help: "Yes, change and kill what runs on this cluster.") var yes = false
     @OptionGroup var output: OutputOptions
 
-    static let app = "bench-dataplane"
-    private static let host = "bench-dataplane.test"
     /// Of the app's termination, seconds.
     private static let drainSeconds = 6
 
@@ -62,11 +60,14 @@ struct DataplaneCommand: AsyncParsableCommand {
     func run() async throws {
         let client = ControlClient(servers: try Server.list(target, option: "--target"))
         let proxies = try Server.list(proxies, option: "--proxies")
-        progress("starting \(Self.app)")
-        try await client.send(.post, "/apps/register", document(image))
-        try await client.send(.post, "/apps/\(Self.app)/up")
-        try await scale(to: 1, client)
-        let held = HeldSockets(servers: proxies, host: Self.host, path: "/websocket")
+        let app = BenchApp(name: "bench-dataplane", client: client, image: image, drainSeconds: Self.drainSeconds)
+        try await app.use { try await measure(app, proxies) }
+    }
+
+    private func measure(_ app: BenchApp, _ proxies: [Server]) async throws {
+        try await app.scale(to: 1)
+        try await app.answers(through: proxies)
+        let held = HeldSockets(servers: proxies, host: app.host, path: "/websocket")
         let holding = Task { await held.hold(sockets) }
         var report = Report(
             "dataplane",
@@ -80,7 +81,7 @@ struct DataplaneCommand: AsyncParsableCommand {
             "WebSockets that ended", columns: ["ended", "with 1001", "otherwise", "soonest after change s"])
         do {
             for scenario in scenario {
-                let outcome = try await run(scenario, client, proxies, held)
+                let outcome = try await run(scenario, app, proxies, held)
                 let total = outcome.statistics.total
                 table.add(scenario.rawValue, [outcome.changeSeconds] + total.values)
                 socketTable.add(scenario.rawValue, outcome.sockets)
@@ -90,16 +91,14 @@ struct DataplaneCommand: AsyncParsableCommand {
             }
         } catch {
             holding.cancel()
-            await leave(client)
             throw error
         }
         holding.cancel()
         await holding.value
-        await leave(client)
         table.add("all", [nil] + sum.values)
         report.tables = [table, socketTable]
         report.notes.append("\(held.echoes) echoes of WebSockets; \(held.refused) attempts to open one refused")
-        try report.write(asJSON: output.json)
+        try output.finish(report)
         if sum.failed > 0 { throw ExitCode(1) }
     }
 
@@ -113,12 +112,12 @@ struct DataplaneCommand: AsyncParsableCommand {
     }
 
     private func run(
-        _ scenario: Scenario, _ client: ControlClient, _ proxies: [Server], _ held: HeldSockets
+        _ scenario: Scenario, _ app: BenchApp, _ proxies: [Server], _ held: HeldSockets
     ) async throws -> Outcome {
-        try await prepare(scenario, client)
+        try await prepare(scenario, app)
         let endingsBefore = held.endings.count
         let statistics = LoadStatistics()
-        let generator = LoadGenerator(servers: proxies, host: Self.host, path: "/", connections: connections)
+        let generator = LoadGenerator(servers: proxies, host: app.host, path: "/", connections: connections)
         // Longer than any scenario; ended when the change is complete.
         let load = Task { [rate] in
             await generator.run(RateProfile(constant: rate, seconds: 3_600), into: statistics)
@@ -128,7 +127,7 @@ struct DataplaneCommand: AsyncParsableCommand {
         // What comes before the change shows that the load itself is sound.
         try await Task.sleep(for: .seconds(2))
         let (changedAt, changed) = (uptimeNanoseconds(), ContinuousClock.now)
-        let notes = try await change(scenario, client)
+        let notes = try await change(scenario, app)
         let changeSeconds = (ContinuousClock.now - changed) / .seconds(1)
         let left = max(.seconds(3), .seconds(seconds) - (ContinuousClock.now - begin))
         try await Task.sleep(for: left)
@@ -142,77 +141,74 @@ struct DataplaneCommand: AsyncParsableCommand {
             sockets: [Double(endings.count), Double(proper), Double(endings.count - proper), soonest], notes: notes)
     }
 
-    private func prepare(_ scenario: Scenario, _ client: ControlClient) async throws {
+    private func prepare(_ scenario: Scenario, _ app: BenchApp) async throws {
         switch scenario {
-        case .scaleOut: try await scale(to: 1, client)
-        case .scaleIn: try await scale(to: 8, client)
-        case .rolling, .rollback, .kill, .otherApp, .leader: try await scale(to: 3, client)
-        case .drain: try await scale(to: 6, client)
+        case .scaleOut: try await app.scale(to: 1)
+        case .scaleIn: try await app.scale(to: 8)
+        case .rolling, .rollback, .kill, .otherApp, .leader: try await app.scale(to: 3)
+        case .drain: try await app.scale(to: 6)
         }
     }
 
     /// - Returns: notes for the report, once the change is complete.
-    private func change(_ scenario: Scenario, _ client: ControlClient) async throws -> [String] {
+    private func change(_ scenario: Scenario, _ app: BenchApp) async throws -> [String] {
         switch scenario {
-        case .scaleOut: try await scale(to: 8, client)
-        case .scaleIn: try await scale(to: 1, client)
+        case .scaleOut: try await app.scale(to: 8)
+        case .scaleIn: try await app.scale(to: 1)
         case .rolling:
-            try await client.send(.post, "/apps/register", document(nextImage))
-            try await oneRevision(client)
+            var next = app
+            next.image = nextImage
+            try await next.register()
+            try await oneRevision(app)
         case .rollback:
-            try await client.send(.post, "/apps/\(Self.app)/rollback")
-            try await oneRevision(client)
-        case .kill: return try await killInstances(client)
-        case .otherApp: try await otherAppComesAndGoes(client)
-        case .drain: return try await drainNode(client)
+            try await app.client.send(.post, "/apps/\(app.name)/rollback")
+            try await oneRevision(app)
+        case .kill: return try await killInstances(app)
+        case .otherApp: try await otherAppComesAndGoes(app)
+        case .drain: return try await drainNode(app)
         case .leader: return try await killLeader()
         }
         return []
     }
 
-    private func killInstances(_ client: ControlClient) async throws -> [String] {
+    private func killInstances(_ app: BenchApp) async throws -> [String] {
         var killed: [String] = []
         for _ in 0..<3 {
-            let status = try await settled(at: 3, client)
+            let status = try await app.settled(at: 3)
             guard let container = status["instances"]?.arrayValue?.compactMap({ $0["container_id"]?.stringValue }).first
             else { throw BenchFailure("no instance has a container: \(status.jsonText())") }
             _ = try await Measuring.run(["sh", "-c", killCommand.replacing("{container}", with: container)])
             killed.append(container)
-            try await client.wait(for: "the loss of \(container) to show", at: statusPath, within: .seconds(20)) {
+            try await app.client.wait(for: "the loss of \(container) to show", at: app.statusPath, within: .seconds(20))
+            {
                 $0["instances"]?.arrayValue?.contains {
                     $0["container_id"]?.stringValue == container && $0["state"]?.stringValue == "ready"
                 } == false
             }
         }
-        _ = try await settled(at: 3, client)
+        _ = try await app.settled(at: 3)
         return ["kill: containers \(killed.joined(separator: ", "))"]
     }
 
-    private func otherAppComesAndGoes(_ client: ControlClient) async throws {
-        for _ in 0..<3 {
-            try await client.send(
-                .post, "/apps/register", document(image, name: "\(Self.app)-other", host: "other.test"))
-            try await client.send(.post, "/apps/\(Self.app)-other/up")
-            try await client.wait(for: "the other app", at: "/apps/\(Self.app)-other/status", within: .seconds(60)) {
-                $0["ready_replicas"]?.intValue == 1
-            }
-            try await client.send(.delete, "/apps/\(Self.app)-other")
-        }
+    private func otherAppComesAndGoes(_ app: BenchApp) async throws {
+        var other = app
+        other.name += "-other"
+        for _ in 0..<3 { try await other.use {} }
     }
 
-    private func drainNode(_ client: ControlClient) async throws -> [String] {
-        let status = try await settled(at: 6, client)
+    private func drainNode(_ app: BenchApp) async throws -> [String] {
+        let status = try await app.settled(at: 6)
         let placed = status["instances"]?.arrayValue?.compactMap { $0["node"]?.stringValue } ?? []
         let counts = Dictionary(placed.map { ($0, 1) }, uniquingKeysWith: +)
         guard let (node, count) = counts.max(by: { ($0.value, $0.key) < ($1.value, $1.key) }) else {
             throw BenchFailure("no instance is placed")
         }
-        try await client.send(.post, "/nodes/\(node)/drain")
-        try await client.wait(for: "\(node) to be empty", at: "/nodes", within: .seconds(120)) {
+        try await app.client.send(.post, "/nodes/\(node)/drain")
+        try await app.client.wait(for: "\(node) to be empty", at: "/nodes", within: .seconds(120)) {
             $0["nodes"]?.arrayValue?.first { $0["node_id"]?.stringValue == node }?["instances"]?.intValue == 0
         }
-        _ = try await settled(at: 6, client)
-        try await client.send(.post, "/nodes/\(node)/uncordon")
+        _ = try await app.settled(at: 6)
+        try await app.client.send(.post, "/nodes/\(node)/uncordon")
         return ["drain: \(count) of 6 instances left \(node)"]
     }
 
@@ -233,53 +229,12 @@ struct DataplaneCommand: AsyncParsableCommand {
 
     // MARK: The app
 
-    private var statusPath: String { "/apps/\(Self.app)/status" }
-
-    private func document(_ image: String, name: String = Self.app, host: String = Self.host) -> JSONValue {
-        [
-            "apiVersion": "v1", "kind": "App", "metadata": ["name": .string(name)],
-            "spec": [
-                "type": "http", "image": .string(image),
-                "ports": [["containerPort": 9010, "protocol": "HTTP"]],
-                "resources": ["cpu": "50m", "memory": "64Mi"],
-                "routing": ["hosts": [.string(host)]],
-                "termination": ["drainSeconds": JSONValue(Self.drainSeconds), "gracePeriodSeconds": 5],
-            ],
-            "scaling": ["mode": "manual", "minReplicas": 1, "maxReplicas": 10],
-            "healthCheck": ["path": "/health", "port": 9010, "periodSeconds": 1],
-        ]
-    }
-
-    private func scale(to replicas: Int, _ client: ControlClient) async throws {
-        let status = try await client.send(.get, statusPath)
-        if status["desired_replicas"]?.intValue != replicas {
-            try await client.send(.post, "/apps/\(Self.app)/scale", ["replicas": JSONValue(replicas)])
-        }
-        _ = try await settled(at: replicas, client)
-    }
-
-    /// Waits until as many instances are ready, and no other exists.
-    private func settled(at replicas: Int, _ client: ControlClient) async throws -> JSONValue {
-        try await client.wait(for: "\(replicas) ready instances", at: statusPath, within: .seconds(120)) {
-            $0["ready_replicas"]?.intValue == replicas && $0["instances"]?.arrayValue?.count == replicas
-        }
-    }
-
-    private func oneRevision(_ client: ControlClient) async throws {
-        try await client.wait(for: "all instances of the new revision", at: statusPath, within: .seconds(120)) {
+    private func oneRevision(_ app: BenchApp) async throws {
+        try await app.client.wait(for: "all instances of the new revision", at: app.statusPath, within: .seconds(120)) {
             let revision = $0["revision"]
             let instances = $0["instances"]?.arrayValue ?? []
             return instances.count == 3 && instances.allSatisfy { $0["revision"] == revision }
                 && $0["ready_replicas"]?.intValue == 3
-        }
-    }
-
-    private func leave(_ client: ControlClient) async {
-        for name in [Self.app, "\(Self.app)-other"] {
-            // The second is usually gone.
-            do { try await client.send(.delete, "/apps/\(name)") } catch {
-                if name == Self.app { progress("the app \(name) is left: \(error)") }
-            }
         }
     }
 }

@@ -142,7 +142,7 @@ struct ElectionCommand: AsyncParsableCommand {
             report.notes.append("seed \(seed): \(failure)")
         }
         if !tally.coverage.missing.isEmpty { report.notes.append("never happened: \(tally.coverage.missing)") }
-        try report.write(asJSON: output.json)
+        try output.finish(report)
     }
 
     private func runMutants() async throws {
@@ -166,7 +166,7 @@ struct ElectionCommand: AsyncParsableCommand {
             // Some need what chance hardly brings about: Tests/SimulationTests has a schedule for each.
             report.notes.append("not shown by these seeds: \(missed.map(\.rawValue).joined(separator: ", "))")
         }
-        try report.write(asJSON: output.json)
+        try output.finish(report)
     }
 }
 

@@ -13,7 +13,8 @@ struct FailoverCommand: AsyncParsableCommand {
             policy is written in a steady stream through the nodes that don't lead; no write is tried again. Each time \
             the leader's process gets the signal, and the time from there to the first answer with success to a write \
             that was sent afterwards counts. Then the restart command brings the node back, and once all are healthy \
-            the next leader's turn comes. The baseline is how long writes take just before. At the end the app is \
+            the next leader's turn comes. With STOP the leader is paused instead, and goes on two seconds after the next write. \
+            The baseline is how long writes take just before. At the end the app is \
             deleted; its events stay in the audit trail.
 
             Example, on the cluster of configs/dev/up:
@@ -26,18 +27,31 @@ struct FailoverCommand: AsyncParsableCommand {
     enum Signal: String, ExpressibleByArgument, CaseIterable {
         case kill = "KILL"
         case term = "TERM"
-        var number: Int32 { self == .kill ? SIGKILL : SIGTERM }
+        /// Paused, and continued once another leads: it wakes up as a leader of the past.
+        case stop = "STOP"
+        var number: Int32 {
+            switch self {
+            case .kill: SIGKILL
+            case .term: SIGTERM
+            case .stop: SIGSTOP
+            }
+        }
     }
 
     @Option(help: "The REST URLs of all controllers, separated by commas.") var target: String
     @Option(help: "Their process ids, or files that hold them, in the same order.") var pids: String
-    @Option(help: "KILL or TERM.") var signal = Signal.kill
+    @Option(help: "KILL, TERM or STOP.") var signal = Signal.kill
     @Option(help: "How often to kill the leader.") var kills = 5
     @Option(
         help: "Starts {node} again; must return, and print the new process id last unless --pids are files.")
     var restartCommand: String?
     @Option(help: "Milliseconds from one write's begin to the next one's.") var interval = 20
     @Option(help: "Seconds of writes before each kill: the baseline.") var before = 5
+    @Option(
+        help:
+            "A file for one line a write: milliseconds since the first one, until its answer, and whether it was accepted."
+    )
+    var csv: String?
     @Option(help: "Seconds to wait for a write to be accepted, and for a node to return.") var limit = 60
     @Flag(help: "Yes, kill processes of this cluster.") var yes = false
     @OptionGroup var output: OutputOptions
@@ -53,7 +67,9 @@ struct FailoverCommand: AsyncParsableCommand {
     func validate() throws {
         try require(yes, "this kills the leader of the cluster: say --yes if that is what you want")
         try require(try pairs().count >= 3, "--target and --pids must name the same number of nodes, at least 3")
-        try require(kills == 1 || (kills > 1 && restartCommand != nil), "--kills above 1 needs --restart-command")
+        try require(
+            kills == 1 || (kills > 1 && (restartCommand != nil || signal == .stop)),
+            "--kills above 1 needs --restart-command, but for STOP")
         try require((1...1_000).contains(interval), "--interval must be 1 to 1000")
         try require(before > 0 && limit > 0, "--before and --limit must be at least 1")
     }
@@ -112,16 +128,37 @@ struct FailoverCommand: AsyncParsableCommand {
         }
         let victim = cluster.nodes[leader].id
         let killedAt = try cluster.signal(signal.number, node: leader)
-        let accepted = try await firstAccepted(after: killedAt, stream)
-        try await cluster.gone(node: leader, within: .seconds(limit))
+        let accepted: UInt64
         var successor = "unknown"
-        if let restartCommand {
+        if signal == .stop {
+            accepted = try await pause(leader, of: cluster, since: killedAt, stream)
+            successor = cluster.nodes[try await cluster.settled(within: .seconds(limit))].id
+        } else {
+            accepted = try await firstAccepted(after: killedAt, stream)
+            try await cluster.gone(node: leader, within: .seconds(limit))
+        }
+        if signal != .stop, let restartCommand {
             try await cluster.restart(node: leader, restartCommand)
             successor = cluster.nodes[try await cluster.settled(within: .seconds(limit))].id
         }
         let kill = Kill(victim: victim, successor: successor, killedAt: killedAt, acceptedAt: accepted)
         progress("\(number) of \(kills): \(victim) killed, \(Report.format(kill.milliseconds)) ms to the next write")
         return kill
+    }
+
+    /// Lets the stopped leader go on, whatever happens.
+    private func pause(
+        _ leader: Int, of cluster: KilledCluster, since stoppedAt: UInt64, _ stream: WriteStream
+    ) async throws -> UInt64 {
+        do {
+            let accepted = try await firstAccepted(after: stoppedAt, stream)
+            try await Task.sleep(for: .seconds(2))
+            _ = try cluster.signal(SIGCONT, node: leader)
+            return accepted
+        } catch {
+            _ = try cluster.signal(SIGCONT, node: leader)
+            throw error
+        }
     }
 
     private func firstAccepted(after moment: UInt64, _ stream: WriteStream) async throws -> UInt64 {
@@ -210,7 +247,8 @@ struct FailoverCommand: AsyncParsableCommand {
             "kill to next write, worst", outage?.max, with: usual?.p50, called: "a write before the kill, p50")
         report.notes = Set(writes.compactMap(\.failure)).sorted().prefix(5).map { "a write failed: \($0)" }
         if stream.leftOut > 0 { report.notes.append("\(stream.leftOut) writes were left out: too many unanswered") }
-        if restartCommand == nil { report.notes.append("the killed node was not started again") }
-        try report.write(asJSON: output.json)
+        if let csv { try stream.csv.write(toFile: csv, atomically: true, encoding: .utf8) }
+        if restartCommand == nil, signal != .stop { report.notes.append("the killed node was not started again") }
+        try output.finish(report)
     }
 }

@@ -8,7 +8,9 @@ import OrchestryModel
 struct HTTPRequest {
     struct Answer {
         var status: Int
+        /// nil: it is not JSON.
         var body: JSONValue?
+        var text: String
     }
 
     enum Method: String { case get = "GET", post = "POST", delete = "DELETE" }
@@ -29,20 +31,31 @@ struct HTTPRequest {
 
     /// - Throws: when there is no complete answer.
     func send(to server: Server) async throws -> Answer {
+        try await send(host: "\(server.host):\(server.port)") {
+            try await $0.connect(host: server.host, port: server.port).get()
+        }
+    }
+
+    /// Over a unix socket: the container engine's, or an nginx's own.
+    func send(toSocket path: String) async throws -> Answer {
+        try await send(host: "localhost") { try await $0.connect(unixDomainSocketPath: path).get() }
+    }
+
+    private func send(
+        host: String, _ connect: (ClientBootstrap) async throws -> any Channel
+    ) async throws -> Answer {
         let group = MultiThreadedEventLoopGroup.singleton
         let promise = group.any().makePromise(of: Answer.self)
         let channel: any Channel
         do {
-            channel = try await ClientBootstrap(group: group)
-                .connectTimeout(.seconds(2))
-                .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-                .channelInitializer { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                        try channel.pipeline.syncOperations.addHandler(AnswerReader(promise))
-                    }
-                }
-                .connect(host: server.host, port: server.port).get()
+            channel = try await connect(
+                ClientBootstrap(group: group).connectTimeout(.seconds(2))
+                    .channelInitializer { channel in
+                        channel.eventLoop.makeCompletedFuture {
+                            try channel.pipeline.syncOperations.addHTTPClientHandlers()
+                            try channel.pipeline.syncOperations.addHandler(AnswerReader(promise))
+                        }
+                    })
         } catch {
             promise.fail(error)
             throw error
@@ -52,7 +65,12 @@ struct HTTPRequest {
             timeout.cancel()
             channel.close(promise: nil)
         }
-        var headers: HTTPHeaders = ["host": "\(server.host):\(server.port)", "connection": "close"]
+        write(to: channel, host: host)
+        return try await promise.futureResult.get()
+    }
+
+    private func write(to channel: any Channel, host: String) {
+        var headers: HTTPHeaders = ["host": host, "connection": "close"]
         if let idempotencyKey { headers.add(name: "idempotency-key", value: idempotencyKey) }
         let bytes = body?.jsonBytes()
         if let bytes {
@@ -65,7 +83,6 @@ struct HTTPRequest {
         if let bytes { channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: bytes))), promise: nil) }
         // A failed write shows in the answer that does not come.
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
-        return try await promise.futureResult.get()
     }
 }
 
@@ -74,6 +91,11 @@ struct Server: Hashable, CustomStringConvertible {
     var host: String
     var port: Int
     var description: String { "http://\(host):\(port)" }
+
+    init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
 
     /// - Parameter text: `http://HOST[:PORT]`, nothing after it but a slash.
     init?(_ text: String) {
@@ -103,7 +125,10 @@ private final class AnswerReader: ChannelInboundHandler {
         case .body(var part): body.writeBuffer(&part)
         case .end:
             // An answer without JSON is judged by its status.
-            promise.succeed(HTTPRequest.Answer(status: status, body: try? JSONValue(json: body.readableBytesView)))
+            promise.succeed(
+                HTTPRequest.Answer(
+                    status: status, body: try? JSONValue(json: body.readableBytesView),
+                    text: String(decoding: body.readableBytesView, as: UTF8.self)))
         }
     }
     func channelInactive(context: ChannelHandlerContext) { promise.fail(Incomplete()) }

@@ -8,6 +8,12 @@ struct KeptConnection: Sendable {
         var status: Int
         /// Whether another request may follow.
         var isKept: Bool
+        /// Empty unless the connection was opened to keep bodies.
+        var body: ByteBuffer
+        /// When the request was handed to the system, and when the last of the answer was read: both on the connection's
+        /// own thread, so without waiting for a task's turn.
+        var sent: ContinuousClock.Instant
+        var answered: ContinuousClock.Instant
     }
     enum Failure: Error { case closed, malformed, timeout }
 
@@ -19,14 +25,16 @@ struct KeptConnection: Sendable {
 
     private let channel: any Channel
 
-    static func open(_ server: Server, on group: MultiThreadedEventLoopGroup) async throws -> KeptConnection {
+    static func open(
+        _ server: Server, on group: MultiThreadedEventLoopGroup, keepsBodies: Bool = false
+    ) async throws -> KeptConnection {
         let channel = try await ClientBootstrap(group: group)
             .connectTimeout(.seconds(2))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                    try channel.pipeline.syncOperations.addHandler(ExchangeHandler())
+                    try channel.pipeline.syncOperations.addHandler(ExchangeHandler(keepsBodies: keepsBodies))
                 }
             }
             .connect(host: server.host, port: server.port).get()
@@ -51,12 +59,23 @@ struct KeptConnection: Sendable {
     }
 }
 
+extension HTTPRequestHead {
+    static func get(_ path: String, host: String) -> HTTPRequestHead {
+        HTTPRequestHead(version: .http1_1, method: .GET, uri: path, headers: ["host": host])
+    }
+}
+
 private final class ExchangeHandler: ChannelDuplexHandler {
     typealias InboundIn = HTTPClientResponsePart
     typealias OutboundIn = KeptConnection.Exchange
     typealias OutboundOut = HTTPClientRequestPart
     private var current: EventLoopPromise<KeptConnection.Outcome>?
     private var head: HTTPResponseHead?
+    private let keepsBodies: Bool
+    private var body = ByteBuffer()
+    private var sent = ContinuousClock.now
+
+    init(keepsBodies: Bool) { self.keepsBodies = keepsBodies }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         let exchange = unwrapOutboundIn(data)
@@ -66,6 +85,7 @@ private final class ExchangeHandler: ChannelDuplexHandler {
             return
         }
         current = exchange.outcome
+        sent = .now
         context.write(wrapOutboundOut(.head(exchange.head)), promise: nil)
         context.write(wrapOutboundOut(.end(nil)), promise: promise)
     }
@@ -73,11 +93,15 @@ private final class ExchangeHandler: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
         case .head(let head): self.head = head
-        case .body: break
+        case .body(var part): if keepsBodies { body.writeBuffer(&part) }
         case .end:
             guard let head, let current else { return }
             self.current = nil
-            current.succeed(KeptConnection.Outcome(status: Int(head.status.code), isKept: head.isKeepAlive))
+            let outcome = KeptConnection.Outcome(
+                status: Int(head.status.code), isKept: head.isKeepAlive, body: body, sent: sent,
+                answered: .now)
+            body = ByteBuffer()
+            current.succeed(outcome)
         }
     }
 

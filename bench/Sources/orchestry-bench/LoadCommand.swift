@@ -30,6 +30,7 @@ struct LoadCommand: AsyncParsableCommand {
     @Option(help: "WebSockets to hold meanwhile.") var sockets = 0
     @Option(help: "Their path.") var socketPath = "/websocket"
     @Option(help: "A file for one line a second.") var csv: String?
+    @Option(help: "A file for a chart of the same.") var svg: String?
     @Flag(help: "Exit with status 1 if any request failed.") var strict = false
     @OptionGroup var output: OutputOptions
 
@@ -58,6 +59,7 @@ struct LoadCommand: AsyncParsableCommand {
         let (share, openSockets) = (processorTime.share, held.open)
         holding.cancel()
         await holding.value
+        if let svg { try statistics.svg.write(toFile: svg, atomically: true, encoding: .utf8) }
         if let csv { try statistics.csv.write(toFile: csv, atomically: true, encoding: .utf8) }
 
         let total = statistics.total
@@ -79,7 +81,7 @@ struct LoadCommand: AsyncParsableCommand {
                 "\(openSockets) of \(sockets) WebSockets open at the end, \(held.echoes) echoes, "
                     + "\(held.endings.count) ended meanwhile, \(held.refused) refused")
         }
-        try report.write(asJSON: output.json)
+        try output.finish(report)
         if strict, total.failed > 0 { throw ExitCode(1) }
     }
 }

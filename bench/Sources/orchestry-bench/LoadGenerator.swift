@@ -18,6 +18,19 @@ struct LoadGenerator: Sendable {
     /// One request per connection otherwise.
     var keepsAlive = true
     var timeout = TimeAmount.seconds(10)
+    /// The path of the request with this number, from 0; nil: `path`.
+    var pathOfRequest: (@Sendable (Int) -> String)?
+    /// Told of every request that was answered, with its body, on the tasks that send: must be quick.
+    var observe: (@Sendable (Exchange) -> Void)?
+
+    /// A request that got an answer.
+    struct Exchange: Sendable {
+        /// From 0, in the order of the timetable.
+        var number: Int
+        var server: Server
+        var due: ContinuousClock.Instant
+        var outcome: KeptConnection.Outcome
+    }
 
     /// Runs the timetable to its end, or until `statistics`' owner cancels the task: then what was sent is awaited.
     func run(_ profile: RateProfile, into statistics: LoadStatistics) async {
@@ -44,14 +57,14 @@ struct LoadGenerator: Sendable {
                 // Cancelled: no more is sent.
                 guard (try? await clock.sleep(until: due, tolerance: .zero)) != nil else { return }
             }
-            queue.add(Due(second: Int(offset), at: due))
+            queue.add(Due(number: number, second: Int(offset), at: due))
             number += 1
         }
     }
 
     private func work(_ queue: WorkQueue, at server: Server, _ statistics: LoadStatistics) async {
         var connection: KeptConnection?
-        let head = HTTPRequestHead(
+        var head = HTTPRequestHead(
             version: .http1_1, method: .GET, uri: path,
             headers: keepsAlive ? ["host": host] : ["host": host, "connection": "close"])
         while let due = await queue.next() {
@@ -66,10 +79,12 @@ struct LoadGenerator: Sendable {
                 if let connection {
                     open = connection
                 } else {
-                    open = try await KeptConnection.open(server, on: .singleton)
+                    open = try await KeptConnection.open(server, on: .singleton, keepsBodies: observe != nil)
                     connection = open
                 }
+                if let pathOfRequest { head.uri = pathOfRequest(due.number) }
                 let outcome = try await open.send(head, within: timeout)
+                observe?(Exchange(number: due.number, server: server, due: due.at, outcome: outcome))
                 if outcome.status >= 400 { failure = "status \(outcome.status)" }
                 if !outcome.isKept || !keepsAlive {
                     open.close()
@@ -99,6 +114,7 @@ struct LoadGenerator: Sendable {
 
 /// A request's turn.
 private struct Due: Sendable {
+    var number: Int
     var second: Int
     var at: ContinuousClock.Instant
 }

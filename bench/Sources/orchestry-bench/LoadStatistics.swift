@@ -49,6 +49,28 @@ final class LoadStatistics: Sendable {
         seconds.reduce(into: Second()) { $0.merge($1) }
     }
 
+    /// Requests, failures and latencies by second, as charts.
+    var svg: String {
+        let seconds = seconds
+        func line(_ name: String, _ value: (Second) -> Double?) -> LineChart.Line {
+            LineChart.Line(
+                name,
+                seconds.enumerated().compactMap { number, second in
+                    value(second).map { LineChart.Point(x: Double(number), y: $0) }
+                })
+        }
+        return LineChart.document([
+            LineChart(
+                "requests per second", xLabel: "s",
+                lines: [line("sent") { Double($0.sent) }, line("failed") { Double($0.failed) }]),
+            LineChart(
+                "milliseconds from the time to be sent", xLabel: "s",
+                lines: [("p50", 0.5), ("p99", 0.99), ("max", 1)].map { name, fraction in
+                    line(name) { $0.latencies.percentileMilliseconds(fraction) }
+                }),
+        ])
+    }
+
     /// One line a second: `second,sent,failed,p50_ms,p99_ms,max_ms`.
     var csv: String {
         var lines = ["second,sent,failed,p50_ms,p99_ms,max_ms"]

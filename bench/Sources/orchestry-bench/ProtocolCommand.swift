@@ -113,10 +113,10 @@ struct ProtocolCommand: AsyncParsableCommand {
                 called: baseline)
             report.compare(
                 "pipelined messages/s, \(name)", Summary(peers.rates)?.p50, with: Summary(bare.rates)?.p50,
-                called: baseline)
+                called: baseline, better: .higher)
         }
         report.notes = notes
-        try report.write(asJSON: output.json)
+        try output.finish(report)
     }
 
     /// The goal for heartbeats is 32 bytes each.

@@ -38,6 +38,17 @@ final class WriteStream: Sendable {
 
     /// Answered ones, in the order of their answers.
     var writes: [Write] { state.withLock { $0.writes } }
+    /// One line a write, by when each was sent: `sent_ms,latency_ms,accepted`.
+    var csv: String {
+        let writes = writes.sorted { $0.sentAt < $1.sentAt }
+        let begin = writes.first?.sentAt ?? 0
+        let lines = writes.map { write in
+            String(
+                format: "%.3f,%.3f,%d", Double(write.sentAt - begin) / 1e6, write.milliseconds,
+                write.failure == nil ? 1 : 0)
+        }
+        return (["sent_ms,latency_ms,accepted"] + lines).joined(separator: "\n") + "\n"
+    }
     /// Writes that were not sent because too many were unanswered.
     var leftOut: Int { state.withLock { $0.left } }
 
