@@ -120,9 +120,6 @@ public struct SpecPlan: Hashable, Sendable {
         if old.routing.maintenance == nil, new.routing.maintenance != nil {
             effects.append("From then on the proxy answers 503 in the app's place.")
         }
-        if old.network != new.network, !AppSpec.needsNewRevision(from: old, to: new) {
-            effects.append("Every node takes over the new network rules; nothing restarts.")
-        }
         if old.health != new.health || old.liveness != new.liveness {
             effects.append("Instances are probed by the new checks at once; nothing restarts.")
         }
@@ -151,7 +148,9 @@ public struct SpecPlan: Hashable, Sendable {
         return nil
     }
 
-    private static func counted(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
+    private static func counted(_ number: Int, _ noun: String) -> String {
+        "\(number) \(noun)\(number == 1 ? "" : "s")"
+    }
 
     public var json: JSONValue {
         func list(_ texts: [String]) -> JSONValue { .array(texts.map { .string($0) }) }
