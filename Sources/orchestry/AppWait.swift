@@ -78,6 +78,7 @@ struct AppWait {
         let rollout = status["rollout"] ?? .null
         let isRolling = rollout["active"] == true
         var words = "\(ready) of \(wanted) ready"
+        if status["stale"] == true { return .waiting("nobody leads now") }
         let rolled = "rollout of revision \(Output.cell(rollout["revision"]))"
         if isRolling { words += "; \(rolled): \(RolloutText.line(rollout))" }
         switch goal {

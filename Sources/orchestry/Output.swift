@@ -7,12 +7,12 @@ enum Output {
     ///   - table: the human form; may be several lines, without a newline at the end.
     ///   - wide: the same with more columns; nil: there are no more.
     static func show(
-        _ answer: JSONValue, as format: OutputFormat, wide: ((JSONValue) -> String)? = nil,
-        table: (JSONValue) -> String
+        _ answer: JSONValue, as format: OutputFormat, table: (JSONValue) -> String,
+        wide: ((JSONValue) -> String)? = nil
     ) {
         switch format {
         case .table: print(table(answer))
-        case .wide: print((wide ?? table)(answer))
+        case .wide: print(wide.map { $0(answer) } ?? table(answer))
         case .json: print(answer.jsonText(pretty: true))
         case .yaml: print(YAMLText.write(answer), terminator: "")
         }

@@ -12,10 +12,8 @@ struct ApplyTests {
         """
     }
 
-    private static func isWrite(_ operation: OrchestryModel.Operation) -> Bool { operation.isWrite }
-
     private func with(
-        _ files: [String: String], _ body: (SpecCluster, FakeServer, String) async throws -> Void
+        _ files: [String: String], _ body: @Sendable (SpecCluster, FakeServer, String) async throws -> Void
     ) async throws {
         let cluster = SpecCluster()
         try await FakeServer.run(cluster.answer) { server in

@@ -7,7 +7,7 @@ struct WaitTests {
 
     private static func status(
         _ state: Application.Status = .running, wanted: Int = 2, ready: Int, revision: Int = 5,
-        rollout: RolloutRecord? = nil, active: Bool = false
+        rollout: RolloutRecord? = nil, active: Bool = false, isStale: Bool = false
     ) -> ControlResponse {
         let application = Application(
             spec: AppSpec(name: web, image: "shop:1", ports: [.init(containerPort: 80)]), document: [:],
@@ -24,7 +24,7 @@ struct WaitTests {
                 rollout: rollout.map {
                     Presentation.RolloutFigures(
                         record: $0, isActive: active, wanted: wanted, updated: ready, ready: ready, old: 0)
-                }))
+                }, isStale: isStale))
     }
 
     private static func rollout(_ state: RolloutRecord.State, reason: String = "") -> RolloutRecord {
@@ -45,15 +45,18 @@ struct WaitTests {
     @Test func `until as many are ready as are wanted, saying how far it is`() async throws {
         let answers = [
             Self.status(ready: 0), Self.status(ready: 1), ControlResponse(.noLeader("none")),
+            Self.status(ready: 2, isStale: true),
             Self.status(ready: 2, rollout: Self.rollout(.running), active: true),
             Self.status(ready: 2, rollout: Self.rollout(.succeeded)),
         ]
         try await run(["wait", "web", "--timeout", "0"], answers) { run, requests in
             #expect(run.exitCode == 0, "\(run.errors)")
-            #expect(requests == 5)
+            #expect(requests == 6)
             #expect(run.output == "web: 2 of 2 ready, revision 5.\n")
-            for words in ["web: 0 of 2 ready\n", "web: 1 of 2 ready\n", "does not answer now", "rollout of revision 5"]
-            {
+            for words in [
+                "web: 0 of 2 ready\n", "web: 1 of 2 ready\n", "does not answer now", "nobody leads now",
+                "rollout of revision 5",
+            ] {
                 #expect(run.errors.contains(words), "\(run.errors)")
             }
         }

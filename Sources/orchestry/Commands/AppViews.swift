@@ -8,7 +8,11 @@ struct List: AsyncParsableCommand {
     func run() async throws {
         try await options.withClient { client in
             let answer = try await client.get("/apps")
-            Output.show(answer, as: options.output, wide: { table($0, isWide: true) }) { table($0, isWide: false) }
+            Output.show(answer, as: options.output) {
+                table($0, isWide: false)
+            } wide: {
+                table($0, isWide: true)
+            }
         }
     }
 
@@ -45,7 +49,11 @@ struct Status: AsyncParsableCommand {
     func run() async throws {
         try await options.withClient { client in
             let answer = try await client.get(APIClient.appPath(name, "/status"), app: name)
-            Output.show(answer, as: options.output, wide: { table($0, isWide: true) }) { table($0, isWide: false) }
+            Output.show(answer, as: options.output) {
+                table($0, isWide: false)
+            } wide: {
+                table($0, isWide: true)
+            }
         }
     }
 

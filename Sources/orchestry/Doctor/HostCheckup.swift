@@ -57,7 +57,8 @@ struct HostCheckup {
     private func proxy() -> Finding {
         let path = ProcessInfo.processInfo.environment["PATH", default: ""].split(separator: ":").map(String.init)
         let folders = path + ["/usr/sbin", "/usr/local/sbin"]
-        guard let binary = folders.map({ "\($0)/nginx" }).first(where: { access($0, X_OK) == 0 }) else {
+        let binaries: [String] = folders.map { $0 + "/nginx" }
+        guard let binary = binaries.first(where: { access($0, X_OK) == 0 }) else {
             return Finding(
                 "host", "nginx", .error, "there is no program nginx",
                 "apt-get install nginx libnginx-mod-http-lua lua-resty-core")
