@@ -46,7 +46,9 @@ struct HostCheckup {
 
     private static func engineVersion(_ socket: String) async throws -> JSONValue {
         let path = socket.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
-        let request = HTTPClientRequest(url: "http+unix://\(path)/version")
+        var request = HTTPClientRequest(url: "http+unix://\(path)/version")
+        // The client names none for a socket, and HTTP/1.1 asks for one.
+        request.headers.add(name: "Host", value: "localhost")
         let response = try await HTTPClient.shared.execute(request, timeout: .seconds(5))
         let body = try await response.body.collect(upTo: 1 << 20)
         return try JSONValue(json: body.readableBytesView)
