@@ -45,6 +45,7 @@ let unixSignals = Target.Dependency.product(
 let asyncHTTPClient = Target.Dependency.product(
     name: "AsyncHTTPClient", package: "async-http-client")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTesting = Target.Dependency.product(
     name: "HummingbirdTesting", package: "hummingbird")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
@@ -55,8 +56,10 @@ let configuration = Target.Dependency.product(
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+let jwtKit = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 
 let package = Package(
     name: "orchestry",
@@ -92,6 +95,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.4"),
         .package(url: "https://github.com/apple/swift-system.git", from: "1.8.1"),
+        .package(url: "https://github.com/vapor/jwt-kit.git", from: "5.7.1"),
     ],
     targets: [
         // System libraries
@@ -101,6 +105,7 @@ let package = Package(
 
         // Pure
         pure("OrchestryModel"),
+        pure("AccessControl", ["OrchestryModel", crypto]),
         pure("WireProtocol", ["OrchestryModel", nioCore]),
         pure("Leadership", ["OrchestryModel"]),
         pure("Autoscaling", ["OrchestryModel"]),
@@ -113,11 +118,12 @@ let package = Package(
         shell("NodeConfiguration", ["OrchestryModel", "SecretSealing", configuration, system, yams]),
         shell("SecretSealing", ["OrchestryModel", crypto]),
         shell("Certificates", [x509, crypto, asn1]),
+        shell("Authentication", ["AccessControl", "OrchestryModel", jwtKit, crypto]),
         shell(
             "PeerTransport",
             ["OrchestryModel", "WireProtocol", nioCore, nioPosix, nioSSL, nioConcurrency, logging, crypto]),
         shell(
-            "PostgresStore", ["CLibPQ", "OrchestryModel", logging],
+            "PostgresStore", ["CLibPQ", "OrchestryModel", "AccessControl", logging],
             resources: [.embedInCode("Migrations")]),
         shell("MetricsCache", ["CSQLite", "OrchestryModel", "WireProtocol", nioCore, logging]),
         shell(
@@ -127,7 +133,7 @@ let package = Package(
             "ProxyControl", ["OrchestryModel", "ProxyConfig", "Certificates", logging]),
         shell(
             "RestFacade",
-            ["OrchestryModel", hummingbird, httpTypes, nioCore, logging],
+            ["OrchestryModel", "AccessControl", hummingbird, hummingbirdCore, httpTypes, nioCore, nioSSL, logging],
             resources: [.embedInCode("Resources")]),
         shell(
             "NodeRuntime",
@@ -135,11 +141,11 @@ let package = Package(
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "ScalingSimulation", "Scheduling",
                 "ProxyConfig", "NodeConfiguration", "PeerTransport", "PostgresStore",
                 "MetricsCache", "DockerEngine", "HealthProbes", "ProxyControl", "RestFacade", "Certificates",
-                "SecretSealing",
+                "SecretSealing", "AccessControl", "Authentication",
                 nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient, crypto,
             ]),
 
-        shell("TestSupport", [nioCore, nioPosix]),
+        shell("TestSupport", ["OrchestryModel", "AccessControl", crypto, cryptoExtras, nioCore, nioPosix]),
 
         // Executables
         .executableTarget(
@@ -151,9 +157,9 @@ let package = Package(
         .executableTarget(
             name: "orchestry",
             dependencies: [
-                "OrchestryModel", "Autoscaling", "ScalingSimulation", "Certificates", "SecretSealing", argumentParser,
-                asyncHTTPClient,
-                nioCore, nioHTTP1, yams,
+                "OrchestryModel", "AccessControl", "Autoscaling", "ScalingSimulation", "Certificates", "SecretSealing",
+                argumentParser, asyncHTTPClient,
+                nioCore, nioHTTP1, nioSSL, yams,
             ],
             swiftSettings: strict),
 
@@ -162,6 +168,8 @@ let package = Package(
         tests(
             "WireProtocolTests",
             ["WireProtocol", "OrchestryModel", "TestSupport", nioCore, nioEmbedded, nioTestUtils]),
+        tests("AccessControlTests", ["AccessControl", "OrchestryModel"]),
+        tests("AuthenticationTests", ["Authentication", "AccessControl", "TestSupport", "OrchestryModel", crypto]),
         tests("LeadershipTests", ["Leadership", "OrchestryModel"]),
         tests("SimulationTests", ["SimulationKit", "Leadership", "OrchestryModel"]),
         tests("AutoscalingTests", ["Autoscaling", "OrchestryModel"]),
@@ -177,7 +185,7 @@ let package = Package(
                 "PeerTransport", "WireProtocol", "OrchestryModel", "Certificates", "TestSupport", nioCore, nioPosix,
                 nioSSL, logging,
             ]),
-        tests("PostgresStoreTests", ["PostgresStore", "TestSupport", "OrchestryModel", logging]),
+        tests("PostgresStoreTests", ["PostgresStore", "AccessControl", "TestSupport", "OrchestryModel", logging]),
         tests("MetricsCacheTests", ["MetricsCache", "TestSupport", "OrchestryModel", "CSQLite", logging]),
         tests(
             "DockerEngineTests",
@@ -192,17 +200,23 @@ let package = Package(
             ["ProxyControl", "ProxyConfig", "TestSupport", "OrchestryModel", "Certificates", logging]),
         tests(
             "RestFacadeTests",
-            ["RestFacade", "OrchestryModel", hummingbird, hummingbirdTesting, httpTypes, nioCore, nioPosix, logging]),
+            [
+                "RestFacade", "AccessControl", "Authentication", "OrchestryModel", "Certificates", "TestSupport",
+                hummingbird,
+                hummingbirdTesting, httpTypes, nioCore, nioPosix, nioSSL, logging,
+            ], resources: [.copy("Golden")]),
         tests(
             "CommandLineTests",
             [
-                "RestFacade", "TestSupport", "OrchestryModel", "orchestry", hummingbird, httpTypes, nioCore, logging,
+                "RestFacade", "AccessControl", "Certificates", "TestSupport", "OrchestryModel", "orchestry",
+                hummingbird, httpTypes, nioCore, logging,
                 yams,
             ]),
         tests(
             "IntegrationTests",
             [
-                "OrchestryModel", "WireProtocol", "Certificates", "SecretSealing", "TestSupport", "orchestryd",
+                "OrchestryModel", "AccessControl", "WireProtocol", "Certificates", "SecretSealing", "TestSupport",
+                "orchestryd",
                 asyncHTTPClient,
                 nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),

@@ -76,10 +76,38 @@ extension ConfigurationKey {
         .init("api.port", .integer, default: "8000", aliases: ["ORCHESTRY_PORT"], "Port of the REST facade."),
         .init(
             "api.url", .string, default: "",
-            "Base URL under which others reach it; default `http://<api.host>:<api.port>`."),
+            "Base URL under which others reach it; default `http[s]://<api.host>:<api.port>`."),
         .init(
             "api.allow_unauthenticated", .boolean, default: "false",
-            "Lets the REST facade, which does not authenticate, listen beyond loopback."),
+            "Lets the REST facade listen beyond loopback with `auth.mode: off`."),
+        .init(
+            "api.tls_certificate", .string, default: "",
+            "PEM file with the REST facade's certificate chain: it then speaks HTTPS only. Taken up anew when it changes."
+        ),
+        .init("api.tls_key", .string, default: "", "PEM file with its private key."),
+        .init(
+            "api.cors_origins", .list, default: "",
+            "Origins, as `https://host[:port]`, whose pages may use the API from a browser; none by default."),
+        .init(
+            "auth.mode", .string, default: "off",
+            "`required`: every request but `/health` and `/openapi.json` needs a token. `off`: on loopback only."),
+        .init(
+            "auth.bootstrap_token_file", .string, default: "",
+            "File with a token that is an admin's on this node; `orchestry token generate` makes one."),
+        .init(
+            "auth.jwt_secret_file", .string, default: "", "File with the secret of HS256 tokens, 32 bytes or more."),
+        .init(
+            "auth.jwt_jwks_file", .string, default: "",
+            "Key set (JWKS) of RS256, ES256 and EdDSA tokens. Taken up anew when it changes."),
+        .init("auth.jwt_issuer", .string, default: "", "`iss` of JSON Web Tokens; needed with either file."),
+        .init("auth.jwt_audience", .string, default: "", "`aud` of JSON Web Tokens; needed with either file."),
+        .init("auth.jwt_leeway", .duration, default: "30s", "How far the issuer's clock may be off, up to 5m."),
+        .init(
+            "auth.jwt_role_claim", .string, default: "role",
+            "Claim with the role (viewer, operator, admin), or a list of roles; `a.b` is claim `b` in `a`."),
+        .init(
+            "auth.jwt_apps_claim", .string, default: "apps",
+            "Claim with the list of apps that a token is limited to; a token without it is for all."),
         .init("api.leader_wait", .duration, default: "3s", "How long a write waits for a leader before 503."),
         .init("api.max_body_bytes", .integer, default: "1048576", "Largest request body."),
         .init(

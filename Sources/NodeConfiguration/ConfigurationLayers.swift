@@ -113,7 +113,8 @@ package struct ConfigurationLayers: Sendable {
 
     private mutating func findUnknownVariables(in environment: [String: String]) {
         var known = Set(ConfigurationKey.catalogue.flatMap { [$0.environmentName] + $0.aliases })
-        known.formUnion(["ORCHESTRY_SERVER", "ORCHESTRY_CONFIG"])  // The CLI's, and the daemon's own `--config`.
+        // The CLI's, and the daemon's own `--config`.
+        known.formUnion(["ORCHESTRY_SERVER", "ORCHESTRY_TOKEN", "ORCHESTRY_CONFIG"])
         for name in environment.keys.sorted()
         where name.hasPrefix("ORCHESTRY_") && !name.hasPrefix("ORCHESTRY_DEV_") && !known.contains(name) {
             problems.append("environment variable \(name) is not a setting\(Self.hint(name, among: known))")

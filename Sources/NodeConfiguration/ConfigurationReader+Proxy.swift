@@ -42,13 +42,20 @@ extension ConfigurationReader {
         return ranges
     }
 
-    /// Whoever reaches the facade can run containers: that it is reached through nginx from beyond loopback must be
-    /// somebody's decision too.
-    mutating func refuseOpenFacade(proxyHost: String, isOffered: Bool) {
-        guard isOffered, !Self.isLoopback(proxyHost), !flag("api.allow_unauthenticated") else { return }
+    /// What is reached through nginx is reached from beyond loopback too. nginx speaks plain HTTP to the facades: it would
+    /// need their authority and names to check them.
+    mutating func refuseOpenFacade(proxyHost: String, isOffered: Bool, access: AccessSettings) {
+        guard isOffered else { return }
+        if access.certificate != nil {
+            problems.append(
+                "proxy.api_host and proxy.api_port don't go with api.tls_certificate: nginx reaches the facades by plain "
+                    + "HTTP. Leave one or the other empty")
+        }
+        guard !access.isRequired, !Self.isLoopback(proxyHost), !flag("api.allow_unauthenticated") else { return }
         problems.append(
-            "proxy.api_host and proxy.api_port open the API, which does not authenticate, to whoever reaches proxy.host "
-                + "(\(proxyHost)): leave them empty, or set api.allow_unauthenticated to true if its network is trusted"
+            "proxy.api_host and proxy.api_port open the API, with auth.mode off, to whoever reaches proxy.host "
+                + "(\(proxyHost)): leave them empty, set auth.mode to required, or api.allow_unauthenticated to true if "
+                + "its network is trusted"
         )
     }
 

@@ -31,6 +31,7 @@ package struct NodeConfiguration: Sendable {
     package var renewInterval: Duration
     package var apiHost: String
     package var apiPort: Int
+    package var access: AccessSettings
     package var leaderWait: Duration
     package var maxBodyBytes: Int
     /// A libpq connection string. Holds the password: never logged.
@@ -92,12 +93,8 @@ package struct NodeConfiguration: Sendable {
         apiHost = reader.text("api.host")
         apiPort = reader.integer("api.port", in: 1...65_535)
         let url = reader.text("api.url")
-        // Whoever reaches the facade can run containers: leaving loopback must be somebody's decision.
-        if !ConfigurationReader.isLoopback(apiHost) && !reader.flag("api.allow_unauthenticated") {
-            reader.problems.append(
-                "api.host must be a loopback address, got '\(apiHost)': the API does not authenticate. Put something that "
-                    + "does in front of it, or set api.allow_unauthenticated to true if its network is trusted")
-        }
+        access = reader.access()
+        reader.refuseOpenAPI(access, host: apiHost)
         dataDirectory = reader.required("node.data_dir")
         deadAfter = reader.duration("node.dead_after", in: .seconds(1) ... .seconds(3600))
         controllers = reader.peers("cluster.peers")
@@ -146,7 +143,8 @@ package struct NodeConfiguration: Sendable {
         proxyShutdownTimeout = reader.duration("proxy.shutdown_timeout", in: .seconds(1) ... .seconds(86_400))
         proxyAPIHost = reader.optionalHost("proxy.api_host")
         proxyAPIPort = reader.optionalPort("proxy.api_port")
-        reader.refuseOpenFacade(proxyHost: proxyHost, isOffered: proxyAPIHost != nil || proxyAPIPort != nil)
+        reader.refuseOpenFacade(
+            proxyHost: proxyHost, isOffered: proxyAPIHost != nil || proxyAPIPort != nil, access: access)
         reader.refuseEqualPorts([
             ("proxy.port", proxyPort), ("proxy.https_port", proxyHTTPSPort), ("proxy.api_port", proxyAPIPort),
         ])
@@ -172,7 +170,7 @@ package struct NodeConfiguration: Sendable {
         self.cluster = cluster
         node = NodeInfo(
             id: id, role: role, host: clusterHost, clusterPort: clusterPort,
-            apiURL: url.isEmpty ? "http://\(apiHost):\(apiPort)" : url)
+            apiURL: url.isEmpty ? "http\(access.certificate == nil ? "" : "s")://\(apiHost):\(apiPort)" : url)
         if role == .controller {
             if controllers.isEmpty {
                 controllers = [id: PeerAddress(host: clusterHost, port: clusterPort)]

@@ -33,6 +33,8 @@ public enum Operation: Hashable, Sendable, Codable {
     case setSecret(SealedSecret)
     /// `force`: even though apps name it.
     case removeSecret(SecretName, force: Bool)
+    case createToken(TokenRequest)
+    case revokeToken(TokenName)
 
     // Reads: answered by the leader from memory, or from PostgreSQL while there is no leader.
     case listApps
@@ -57,17 +59,23 @@ public enum Operation: Hashable, Sendable, Codable {
     case usageOfApps
     /// What registering these would do; see `SpecPlan`.
     case plan(documents: [JSONValue])
+    case listTokens
+    /// Between nodes only: all tokens with their hashes, for a node that can't read them from PostgreSQL.
+    case tokensInForce
+    /// Newest first; with `after`, oldest first from the entry after that number on. `limit` 1…1,000. `isRaw`: with the
+    /// very text that the hashes are made of.
+    case audit(app: AppName?, after: Int64?, limit: Int, isRaw: Bool)
 
     public var isWrite: Bool {
         switch self {
         case .register, .start, .stop, .delete, .scale, .autoscale, .setPolicy, .simulateMetrics, .stepDown, .retry,
             .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode,
-            .drainNode, .rebalance:
+            .drainNode, .rebalance, .createToken, .revokeToken:
             true
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
-            .showSecret, .rolloutStatus, .revisions, .listNodes, .plan,
+            .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit, .plan,
             .usageOfApps:
             false
         }
@@ -127,10 +135,16 @@ public struct ControlRequest: Hashable, Sendable, Codable {
     public var idempotencyKey: String
     /// Who asked, for the audit trail.
     public var actor: String
-    public init(operation: Operation, idempotencyKey: String, actor: String) {
+    /// The same in full; nil: from a node that does not say (an earlier release), or from a node itself.
+    public var caller: Caller?
+    public init(operation: Operation, idempotencyKey: String, actor: String, caller: Caller? = nil) {
         self.operation = operation
         self.idempotencyKey = idempotencyKey
         self.actor = actor
+        self.caller = caller
+    }
+    public init(operation: Operation, idempotencyKey: String, caller: Caller) {
+        self.init(operation: operation, idempotencyKey: idempotencyKey, actor: caller.actor, caller: caller)
     }
 }
 

@@ -13,6 +13,8 @@ struct Migration: Sendable {
         Migration(version: 5, name: "secrets", bytes: PackageResources.v0005_secrets_sql),
         Migration(version: 6, name: "rollouts", bytes: PackageResources.v0006_rollouts_sql),
         Migration(version: 7, name: "scaling-control", bytes: PackageResources.v0007_scaling_control_sql),
+        Migration(version: 10, name: "access", bytes: PackageResources.v0010_access_sql),
+        Migration(version: 11, name: "audit", bytes: PackageResources.v0011_audit_sql),
     ]
 
     /// The steps an election needs.

@@ -24,6 +24,8 @@ extension StateChange {
         case .pinSecrets(let app, let revision, let secrets): [Self.pin(secrets, revision: revision, of: app)]
         case .saveSecret(let secret, let actor, let time): Self.save(secret, by: actor, at: time)
         case .removeSecret(let name): Self.removeSecret(name)
+        case .saveToken(let token): [Self.save(token)]
+        case .revokeToken(let hash, let actor, let time): [Self.revokeToken(hash, by: actor, at: time)]
         case .saveInstance(let status): Self.save(status)
         case .removeInstance(let instance):
             [Statement("DELETE FROM instances WHERE instance_id = $1", [.id(instance)])]
@@ -41,6 +43,7 @@ extension StateChange {
                 Statement(
                     "UPDATE cluster_nodes SET draining = FALSE, drain_deadline = NULL WHERE id = $1", [.id(node)])
             ]
+        case .audit(let record): [Self.audit(record)]
         case .completeRequest(let key, let response, let actor, let time, let fingerprint):
             [Self.complete(key: key, response: response, actor: actor, at: time, fingerprint: fingerprint)]
         }
@@ -228,8 +231,10 @@ extension StateChange {
                 ORDER BY b.seq
                 """,
                 [.id(node), .json(JSONText.encode(batch)), .epoch(epoch)]),
-            advanceProgress(of: node, stream: "events", to: last),
         ]
+            + (events.contains { $0.details["audit"] != nil }
+                ? [Statement(auditOfBatch, [.id(node), .json(JSONText.encode(batch))])] : [])
+            + [advanceProgress(of: node, stream: "events", to: last)]
     }
 
     private static func append(_ decisions: [ScalingDecision], of node: NodeID) -> [Statement] {

@@ -19,6 +19,10 @@ public enum StateChange: Sendable {
     /// A new version, or one that exists sealed under another key. Old versions that no app uses are forgotten.
     case saveSecret(SealedSecret, by: String, at: WallTime)
     case removeSecret(SecretName)
+    /// A new one. A name in force or a hash that is there already fails the whole write.
+    case saveToken(APIToken)
+    /// By hash; does nothing where it is revoked already.
+    case revokeToken(hash: String, by: String, at: WallTime)
     /// Inserts or replaces the instance's row; without container or address only updates a row that exists, because
     /// `instances.container_id` and `ip` can't be null.
     case saveInstance(InstanceStatus)
@@ -44,6 +48,8 @@ public enum StateChange: Sendable {
     case saveScheduling(NodeScheduling)
     /// It is empty; whether it is cordoned stays.
     case endNodeDrain(NodeID)
+    /// An entry of the audit trail, at the end of the chain. Last of all: its lock is held to the end of the transaction.
+    case audit(JSONValue)
     /// Records the answer to a client's write. A key used before fails the whole write with `.duplicateRequest`.
     /// - fingerprint: tells another request under the same key from this one; empty: not told apart.
     case completeRequest(

@@ -20,6 +20,8 @@ package struct DesiredState: Sendable {
     package var secrets: [SecretSummary]
     /// Of the apps' present revisions, with the spec to go back to while they have not ended.
     package var rollouts: [RolloutRecord]
+    /// Those not revoked, by name.
+    package var tokens: [APIToken]
 }
 
 extension StateStore {
@@ -67,12 +69,14 @@ extension StateStore {
     }
 
     /// What `desiredState` is made of.
-    static let everything = [allApplications, allInstances, allNodes, pastScalings, allSecrets, presentRollouts]
+    static let everything = [
+        allApplications, allInstances, allNodes, pastScalings, allSecrets, presentRollouts, allTokens,
+    ]
 
     /// - Parameter results: of `everything`.
     static func desiredState(_ results: [[Row]]) throws(StoreError) -> DesiredState {
         var state = DesiredState(
-            applications: [], instances: [], nodes: [], scalings: [], secrets: [], rollouts: [])
+            applications: [], instances: [], nodes: [], scalings: [], secrets: [], rollouts: [], tokens: [])
         for row in results[0] { state.applications.append(try application(row)) }
         for row in results[1] { state.instances.append(try instance(row)) }
         for row in results[2] { state.nodes.append(try node(row)) }
@@ -84,6 +88,7 @@ extension StateStore {
         }
         for row in results[4] { state.secrets.append(try secret(row)) }
         for row in results[5] { state.rollouts.append(try rollout(row)) }
+        for row in results[6] { if let token = try token(row) { state.tokens.append(token) } }
         return state
     }
 

@@ -53,20 +53,26 @@ extension StateStore {
     /// Newest first.
     /// - Parameters:
     ///   - app: nil: all apps and the cluster.
+    ///   - among: only of these apps; nil: of all, and of none.
     ///   - limit: at least 0.
     ///   - beforeID: only events older than this one, for paging.
     package func events(
-        app: AppName?, limit: Int, beforeID: Int64? = nil
+        app: AppName?, among: [AppName]? = nil, limit: Int, beforeID: Int64? = nil
     ) async throws(StoreError) -> [StoredEvent] {
         let statement = Statement(
             """
             SELECT id, node_id, sequence, \(SQL.milliseconds("timestamp")), app_name, event_type, message, details
             FROM events
             WHERE ($1::text IS NULL OR app_name = $1)
+                AND ($4::jsonb IS NULL OR $4::jsonb ? app_name)
                 AND ($3::bigint IS NULL
                     OR (timestamp, id) < (SELECT timestamp, id FROM events WHERE id = $3::bigint))
             ORDER BY timestamp DESC, id DESC LIMIT $2::bigint
-            """, [.text(app?.rawValue), .int(max(limit, 0)), beforeID.map { .int($0) } ?? nil])
+            """,
+            [
+                .text(app?.rawValue), .int(max(limit, 0)), beforeID.map { .int($0) } ?? nil,
+                .optionalJSON(among.map { JSONText.encode(.array($0.map { .string($0.rawValue) })) }),
+            ])
         return try await read(statement) { row throws(StoreError) in
             StoredEvent(
                 id: try row.int64(0),
@@ -123,11 +129,11 @@ extension StateStore {
         try await storedRequest(key)?.response
     }
 
-    /// The same, with the fingerprint of the request that was answered; empty: it has none.
+    /// The same, with who asked and the fingerprint of the request that was answered; empty: it has none.
     package func storedRequest(
         _ key: String
-    ) async throws(StoreError) -> (response: ControlResponse, fingerprint: String)? {
-        let statement = Statement("SELECT response FROM requests WHERE key = $1", [.text(key)])
+    ) async throws(StoreError) -> (response: ControlResponse, fingerprint: String, actor: String)? {
+        let statement = Statement("SELECT response, actor FROM requests WHERE key = $1", [.text(key)])
         return try await read(statement) { row throws(StoreError) in
             let stored = try row.jsonValue(0)
             guard let status = stored["status"]?.intValue, let body = stored["body"] else {
@@ -135,7 +141,9 @@ extension StateStore {
             }
             let response = ControlResponse(
                 status: status, body: body, retryAfterSeconds: stored["retryAfterSeconds"]?.intValue)
-            return (response: response, fingerprint: stored["fingerprint"]?.stringValue ?? "")
+            return (
+                response: response, fingerprint: stored["fingerprint"]?.stringValue ?? "", actor: try row.text(1)
+            )
         }.first
     }
 

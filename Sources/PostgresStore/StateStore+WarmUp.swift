@@ -43,6 +43,7 @@ extension StateStore {
         let application = Application(
             spec: spec, document: .object([:]), revision: 1, status: .stopped, replicas: 0, createdAt: now,
             updatedAt: now)
+        // Not the audit trail: its lock would make others wait.
         let changes: [StateChange] = [
             .saveApplication(application),
             .saveRevision(name, revision: 1, document: application.document, spec: spec, at: now),

@@ -29,6 +29,7 @@ struct Statement: Sendable {
         /// Milliseconds, for `$n::bigint * interval '1 millisecond'`.
         static func milliseconds(_ value: Duration) -> Parameter { Parameter(String(Int64(value.inMilliseconds))) }
         static func json(_ text: String) -> Parameter { Parameter(text) }
+        static func optionalJSON(_ text: String?) -> Parameter { Parameter(text) }
     }
 }
 

@@ -1,3 +1,4 @@
+import AccessControl
 import OrchestryModel
 
 /// What the facade asks of the node behind it. Implementations do not throw: what goes wrong is a response too.
@@ -7,6 +8,8 @@ package protocol ControlPlane: Sendable {
     func perform(_ request: ControlRequest) async -> ControlResponse
     /// Encrypts a value that a client sent, before it goes anywhere.
     func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret
+    /// A write that was asked for was refused, here or by the leader.
+    func noteRefusal(_ record: AuditRecord)
     /// What this node knows of the cluster; never waits for another node.
     func clusterView() async -> ClusterView
     /// This node's metrics in Prometheus' text format, version 0.0.4.

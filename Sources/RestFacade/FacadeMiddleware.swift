@@ -6,6 +6,7 @@ import OrchestryModel
 
 extension HTTPField.Name {
     static let requestID = HTTPField.Name("X-Request-Id")!  // A literal that is a header's name.
+    static let forwardedFor = HTTPField.Name("X-Forwarded-For")!  // As above.
     static let idempotencyKey = HTTPField.Name("Idempotency-Key")!  // As above.
 }
 
@@ -30,6 +31,7 @@ struct FacadeMiddleware: RouterMiddleware {
             response = Self.response(to: problem, request: request)
             if problem.status == 413 { closeSoon(context.channel, &response) }
         }
+        if response.status == .unauthorized { response.headers[.wwwAuthenticate] = Self.challenge(to: request) }
         response.headers[.requestID] = context.requestID
         // An error has a body even where the method forbids sending one.
         if request.method == .head { response = response.createHeadResponse() }
@@ -41,6 +43,11 @@ struct FacadeMiddleware: RouterMiddleware {
                 "milliseconds": "\((ContinuousClock.now - started).inMilliseconds)",
             ])
         return response
+    }
+
+    /// RFC 6750 §3.
+    private static func challenge(to request: Request) -> String {
+        "Bearer realm=\"orchestry\"" + (request.headers[.authorization] == nil ? "" : ", error=\"invalid_token\"")
     }
 
     private static func requestID(of request: Request) -> String {

@@ -1,3 +1,4 @@
+import AccessControl
 import HTTPTypes
 import Hummingbird
 import NIOCore
@@ -15,13 +16,27 @@ package func wallClockSeconds() -> Double { Date().timeIntervalSince1970 }
 extension RestFacade {
     /// From HTTP to a request of the control plane and back, within the time limit.
     func ask(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
+        try await ask(route, request, context) { try await operation(route, request, context) }
+    }
+
+    /// - Parameters:
+    ///   - finish: makes the client's answer of the control plane's.
+    ///   - operation: what is asked; read from the body as needed.
+    func ask(
+        _ route: RestRoute, _ request: Request, _ context: FacadeContext,
+        finish: (ControlResponse) -> ControlResponse = { $0 },
+        _ operation: @escaping @Sendable () async throws -> OrchestryModel.Operation
+    ) async throws -> Response {
         let key = try idempotencyKey(request)
         if !route.isConditional { try refuseCondition(request) }
+        // Every route that comes here needs a caller.
+        guard let caller = context.caller else { throw Problem.unauthenticated("It is not known who asks.") }
         let answer = try await withThrowingTaskGroup(of: ControlResponse?.self) { group in
             group.addTask {
-                let operation = try await operation(route, request, context)
+                let operation = try await operation()
+                if let problem = caller.objection(to: operation) { throw problem }
                 return await controlPlane.perform(
-                    ControlRequest(operation: operation, idempotencyKey: key, actor: context.actor))
+                    ControlRequest(operation: operation, idempotencyKey: key, caller: caller))
             }
             group.addTask {
                 try await Task.sleep(for: configuration.requestTimeout)
@@ -39,12 +54,32 @@ extension RestFacade {
                         + "Repeat the request with the header 'Idempotency-Key: \(key)': it is applied once.",
                 retryAfterSeconds: 1)
         }
-        var response = Response(answer)
+        var response = Response(finish(answer))
         if route.method != .get { response.headers[.idempotencyKey] = key }
         if route == .appDocument, let tag = Presentation.tag(ofDocument: answer.body) {
             response.headers[.eTag] = "\"\(tag)\""
         }
         return response
+    }
+
+    /// A token that the client did not make itself is made here, and is in this one answer only: neither the leader nor
+    /// PostgreSQL gets more than its hash.
+    func createToken(_ request: Request, _ context: FacadeContext) async throws -> Response {
+        var generator = SystemRandomNumberGenerator()
+        let made = TokenText.generate(using: &generator)
+        let wanted = try TokenRequest.parse(try await body(request))
+        var complete = wanted
+        if wanted.hash.isEmpty { complete.hash = TokenText.hash(made) }
+        let operation = OrchestryModel.Operation.createToken(complete)
+        return try await ask(
+            .createToken, request, context,
+            finish: { answer in
+                guard wanted.hash.isEmpty, answer.status == 200, case .object(var members) = answer.body else {
+                    return answer
+                }
+                members["token"] = .string(made)
+                return ControlResponse(status: answer.status, body: .object(members))
+            }, { operation })
     }
 
     private func operation(
@@ -115,24 +150,44 @@ extension RestFacade {
             return .drainNode(node, deadlineSeconds: try Operation.parseDrain(try await optionalBody(request)))
         case .rebalance:
             return .rebalance(maxMoves: try Operation.parseRebalance(try await optionalBody(request)))
-        case .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI:
-            preconditionFailure("\(route) is answered by this node")  // A bug: `answer` never sends these here.
+        case .listTokens: return .listTokens
+        case .revokeToken: return .revokeToken(try token(context))
+        case .audit: return try audit(request)
+        case .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI, .createToken:
+            preconditionFailure("\(route) is answered elsewhere")  // A bug: `answer` never sends these here.
         }
     }
 
     private func events(_ request: Request) throws -> OrchestryModel.Operation {
-        var app: AppName?
-        if let text = request.uri.queryParameters["app"].map(String.init), !text.isEmpty {
-            guard let name = AppName(rawValue: text) else {
-                throw ValidationError([
-                    Violation("app", "must be an app's name (a DNS label), got \"\(text.prefix(64))\"")
-                ])
-            }
-            app = name
+        .events(app: try appParameter(request), limit: try limit(request))
+    }
+
+    private func audit(_ request: Request) throws -> OrchestryModel.Operation {
+        var after: Int64?
+        if request.uri.queryParameters["after"] != nil {
+            let number = try number(request, "after", default: 0)
+            guard number >= 0 else { throw ValidationError([Violation("after", "must be at least 0, got \(number)")]) }
+            after = Int64(number)
         }
+        return .audit(
+            app: try appParameter(request), after: after, limit: try limit(request), isRaw: try flag(request, "raw"))
+    }
+
+    private func appParameter(_ request: Request) throws -> AppName? {
+        guard let text = request.uri.queryParameters["app"].map(String.init), !text.isEmpty else { return nil }
+        guard let name = AppName(rawValue: text) else {
+            throw ValidationError([
+                Violation("app", "must be an app's name (a DNS label), got \"\(text.prefix(64))\"")
+            ])
+        }
+        return name
+    }
+
+    /// 1…1,000; more is cut.
+    private func limit(_ request: Request) throws -> Int {
         let limit = try number(request, "limit", default: 100)
         guard limit >= 1 else { throw ValidationError([Violation("limit", "must be at least 1, got \(limit)")]) }
-        return .events(app: app, limit: min(limit, 1_000))
+        return min(limit, 1_000)
     }
 
     private func number(_ request: Request, _ key: String, default fallback: Int) throws -> Int {
@@ -148,6 +203,14 @@ extension RestFacade {
         let text = context.parameters.get("name") ?? ""
         guard let name = AppName(rawValue: text) else {
             throw Problem.appNotFound(AppName(unchecked: DocumentPath.shown(text)))
+        }
+        return name
+    }
+
+    private func token(_ context: FacadeContext) throws -> TokenName {
+        let text = context.parameters.get("token") ?? ""
+        guard let name = TokenName(rawValue: text) else {
+            throw Problem.tokenNotFound(TokenName(unchecked: DocumentPath.shown(text)))
         }
         return name
     }

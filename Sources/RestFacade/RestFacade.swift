@@ -1,5 +1,7 @@
+import AccessControl
 import HTTPTypes
 import Hummingbird
+import HummingbirdCore
 import Logging
 import NIOCore
 import OrchestryModel
@@ -9,16 +11,22 @@ import OrchestryModel
 package struct RestFacade: Sendable {
     let configuration: RestFacadeConfiguration
     let controlPlane: any ControlPlane
+    let identification: any CallerIdentification
+    /// nil: plain HTTP.
+    let tls: FacadeTLS?
     let logger: Logger
     /// Wall-clock time, for the `timestamp` of local answers.
     let now: @Sendable () -> WallTime
 
     package init(
-        configuration: RestFacadeConfiguration, controlPlane: any ControlPlane, logger: Logger,
+        configuration: RestFacadeConfiguration, controlPlane: any ControlPlane,
+        identification: any CallerIdentification = Everybody(), tls: FacadeTLS? = nil, logger: Logger,
         now: @escaping @Sendable () -> WallTime = { WallTime(seconds: wallClockSeconds()) }
     ) {
         self.configuration = configuration
         self.controlPlane = controlPlane
+        self.identification = identification
+        self.tls = tls
         self.logger = logger
         self.now = now
     }
@@ -29,9 +37,9 @@ package struct RestFacade: Sendable {
     package func application(
         onListening: @escaping @Sendable (any Channel) async -> Void = { _ in }
     ) -> some ApplicationProtocol {
-        let idle = TimeAmount(configuration.idleTimeout)
+        let http = HTTP1Channel.Configuration(idleTimeout: TimeAmount(configuration.idleTimeout))
         return Application(
-            router: router(), server: .http1(configuration: .init(idleTimeout: idle)),
+            router: router(), server: tls?.server(http) ?? .http1(configuration: http),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.host, port: configuration.port), serverName: "orchestry"),
             onServerRunning: onListening, logger: logger)
@@ -40,12 +48,50 @@ package struct RestFacade: Sendable {
     package func router() -> Router<FacadeContext> {
         let router = Router(context: FacadeContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: FacadeMiddleware(logger: logger))
+        router.add(middleware: OriginMiddleware(allowed: configuration.corsOrigins))
         for route in RestRoute.allCases {
             router.on(RouterPath(route.path), method: route.method) { request, context in
-                try await answer(route, request, context)
+                try await admit(route, request, context)
             }
         }
         return router
+    }
+
+    /// Answers once it is known who asks, and that they may. Refused writes are noted, whoever refuses them.
+    private func admit(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
+        var context = context
+        let address = context.address(request, proxies: configuration.proxies)
+        do {
+            if route.access != .open {
+                switch identification.identify(authorization: request.headers[.authorization], address: address) {
+                case .unknown(let problem): throw problem
+                case .known(let caller):
+                    context.caller = caller
+                    if let problem = route.objection(to: caller) { throw problem }
+                }
+            }
+            let response = try await answer(route, request, context)
+            if response.status.code >= 400 { note(route, context, address, response.status.code, nil) }
+            return response
+        } catch let problem as Problem {
+            note(route, context, address, problem.status, problem.detail)
+            throw problem
+        } catch let invalid as ValidationError {
+            note(route, context, address, 422, invalid.description)
+            throw invalid
+        }
+    }
+
+    /// A write that could not be carried out now (5xx) is not refused: whoever repeats it gets an entry.
+    private func note(
+        _ route: RestRoute, _ context: FacadeContext, _ address: String?, _ status: Int, _ reason: String?
+    ) {
+        guard route.isWrite, (400..<500).contains(status) else { return }
+        controlPlane.noteRefusal(
+            AuditRecord(
+                time: now(), actor: context.caller?.actor ?? "unknown", address: address, node: context.caller?.node,
+                operation: route.rawValue, app: context.parameters.get("name").flatMap(AppName.init(rawValue:)),
+                outcome: .refused, status: status, reason: reason))
     }
 
     private func answer(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
@@ -55,8 +101,10 @@ package struct RestFacade: Sendable {
             .stepDown, .listApps,
             .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .rolloutStatus, .revisions,
-            .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance, .usageOfApps:
+            .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance, .listTokens, .revokeToken, .audit,
+            .usageOfApps:
             return try await ask(route, request, context)
+        case .createToken: return try await createToken(request, context)
         case .systemMetrics:
             guard ContentNegotiation.prefersPrometheus(request.headers[.accept]) else {
                 return try await ask(route, request, context)

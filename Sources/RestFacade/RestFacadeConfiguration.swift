@@ -9,18 +9,25 @@ package struct RestFacadeConfiguration: Sendable {
     package var requestTimeout: Duration
     /// A connection on which nothing arrives for this long, and no request is being answered, is closed.
     package var idleTimeout: Duration
+    /// Origins (`https://host[:port]`) whose pages may use the API from a browser.
+    package var corsOrigins: Set<String>
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    package var proxies: Set<String>
     /// What `/health` and `/openapi.json` show.
     package var version: String
 
     package init(
         host: String = "127.0.0.1", port: Int = 8000, maxBodyBytes: Int = 1 << 20,
-        requestTimeout: Duration = .seconds(30), idleTimeout: Duration = .seconds(75), version: String
+        requestTimeout: Duration = .seconds(30), idleTimeout: Duration = .seconds(75),
+        corsOrigins: Set<String> = [], proxies: Set<String> = [], version: String
     ) {
         self.host = host
         self.port = port
         self.maxBodyBytes = maxBodyBytes
         self.requestTimeout = requestTimeout
         self.idleTimeout = idleTimeout
+        self.corsOrigins = corsOrigins
+        self.proxies = proxies
         self.version = version
     }
 }

@@ -9,6 +9,7 @@ package enum RestRoute: String, CaseIterable, Sendable {
     case rollback, pauseRollout, resumeRollout, abortRollout, rolloutStatus, revisions
     case clusterStatus, clusterLeader, clusterHealth, stepDown
     case listNodes, cordonNode, uncordonNode, drainNode, rebalance
+    case listTokens, createToken, revokeToken, audit
     case health, openAPI
 
     package var method: HTTPRequest.Method {
@@ -16,16 +17,20 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .register, .plan, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate,
             .stepDown,
             .rollback,
-            .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance:
+            .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance,
+            .createToken:
             .post
-        case .deleteApp, .removeSecret: .delete
+        case .deleteApp, .removeSecret, .revokeToken: .delete
         case .setSecret: .put
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
             .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
-            .openAPI, .rolloutStatus, .revisions, .listNodes, .usageOfApps:
+            .openAPI, .rolloutStatus, .revisions, .listNodes, .listTokens, .audit, .usageOfApps:
             .get
         }
     }
+
+    /// Whether it asks for a change. A simulation is sent with POST for its body and changes nothing.
+    package var isWrite: Bool { method != .get && self != .simulate }
 
     /// As OpenAPI and the router write it: a segment in braces stands for any one.
     package var path: String {
@@ -64,6 +69,9 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .usageOfApps: "/metrics/apps"
         case .listSecrets: "/secrets"
         case .showSecret, .setSecret, .removeSecret: "/secrets/{secret}"
+        case .listTokens, .createToken: "/tokens"
+        case .revokeToken: "/tokens/{token}"
+        case .audit: "/audit"
         case .clusterStatus: "/cluster/status"
         case .clusterLeader: "/cluster/leader"
         case .clusterHealth: "/cluster/health"

@@ -6,16 +6,10 @@ package enum SecretKeyFile {
     /// - Throws: `badKeyFile`, also when others than the owner may read it.
     package static func load(_ path: String, cluster: ClusterID) throws(SecretSealingError) -> SecretKeys {
         let text: String
-        do {
-            let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
-            guard let mode, mode & 0o077 == 0 else {
-                throw SecretSealingError.badKeyFile("others may read it: chmod 600 \(path)")
-            }
-            text = try String(contentsOfFile: path, encoding: .utf8)
-        } catch let error as SecretSealingError {
-            throw error
+        do throws(PrivateFile.Failure) {
+            text = String(decoding: try PrivateFile.read(path), as: UTF8.self)
         } catch {
-            throw .badKeyFile("\(path) can't be read: \(error.localizedDescription)")
+            throw .badKeyFile(error.description)
         }
         return try SecretKeys(text: text, cluster: cluster)
     }

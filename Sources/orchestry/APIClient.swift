@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOHTTP1
+import NIOSSL
 import OrchestryModel
 
 /// Talks to the cluster: every command's only way to HTTP. Tries the servers in turn and again while none can take the
@@ -10,22 +11,34 @@ struct APIClient {
     let servers: [String]
     /// How long to keep trying after the first failure.
     let patience: Duration
+    private let credentials: Credentials
     private let http: HTTPClient
     /// Longer than a server takes over an answer (30 s), so that its own words about that arrive.
     private static let answerLimit = TimeAmount.seconds(35)
 
-    init(servers: [String], patience: Duration) {
+    init(servers: [String], patience: Duration, credentials: Credentials = Credentials()) throws {
         self.servers = servers
         self.patience = patience
+        self.credentials = credentials
         var configuration = HTTPClient.Configuration()
         configuration.timeout = .init(connect: .seconds(2))
         // A server that refuses is left for the next at once; trying again is done here.
         configuration.connectionPool.retryConnectionEstablishment = false
+        // A token goes to the servers that were named, not to where they point.
+        if credentials.token != nil { configuration.redirectConfiguration = .disallow }
+        configuration.tlsConfiguration = try credentials.tlsConfiguration()
         http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }
 
+    /// Whether that server may see the token: those that were named may, not those that they tell of.
+    func isTrusted(_ server: String) -> Bool { credentials.token == nil || servers.contains(server) }
+
     /// One that asks that server only, and once. To be shut down by itself.
-    func asking(_ server: String) -> APIClient { APIClient(servers: [server], patience: .zero) }
+    func asking(_ server: String) throws -> APIClient {
+        var shown = credentials
+        if !isTrusted(server) { shown.token = nil }
+        return try APIClient(servers: [server], patience: .zero, credentials: shown)
+    }
 
     func shutdown() async {
         // The process ends right after: what could not be closed is closed then.
@@ -75,6 +88,8 @@ struct APIClient {
         default: throw CommandFailure.refused(status: answer.status, problem: answer.body)
         }
     }
+
+    static func tokenPath(_ name: String) -> String { "/tokens/\(escaped(name))" }
 
     static func secretPath(_ name: String) -> String { "/secrets/\(escaped(name))" }
 
@@ -135,6 +150,7 @@ struct APIClient {
         request.method = method
         request.headers.add(name: "Accept", value: "application/json")
         request.headers.add(name: "User-Agent", value: "orchestry/\(Orchestry.version)")
+        if let token = credentials.token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         if method != .GET { request.headers.add(name: "Idempotency-Key", value: key) }
         for (name, value) in headers { request.headers.add(name: name, value: value) }
         if let body {
@@ -165,6 +181,13 @@ struct APIClient {
             retryAfter: retryAfter.map { .milliseconds(Int64(min(max($0, 0), 60) * 1_000)) }, server: server)
     }
 
+    private static func describe(_ error: NIOSSLError) -> String {
+        if case .handshakeFailed = error {
+            return "its certificate is not trusted, or it does not speak TLS (--ca FILE names an authority)"
+        }
+        return "TLS: \(error)"
+    }
+
     private static func describe(_ error: any Error) -> String {
         if let error = error as? HTTPClientError {
             switch error {
@@ -173,6 +196,7 @@ struct APIClient {
             default: return error.shortDescription
             }
         }
+        if let error = error as? NIOSSLError { return describe(error) }
         if let error = error as? IOError {
             return String(cString: strerror(error.errnoCode)).lowercased()
         }

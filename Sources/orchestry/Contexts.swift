@@ -1,10 +1,19 @@
 import OrchestryModel
 
 /// Clusters by name, in the user's file beside `host` and `port`:
-/// `contexts: {prod: {servers: ["https://a:8000"]}}` and `current_context: prod`.
+/// `contexts: {prod: {servers: ["https://a:8000"], ca: /etc/prod.pem, token_file: /home/ann/prod.token}}` and
+/// `current_context: prod`.
 struct Contexts {
-    /// Base URLs by the cluster's name.
-    var all: [String: [String]] = [:]
+    struct Context {
+        /// Base URLs, never empty.
+        var servers: [String]
+        /// Path of the authorities to trust; nil: the system's.
+        var ca: String?
+        /// Path of the file with the token; nil: none.
+        var tokenFile: String?
+    }
+
+    var all: [String: Context] = [:]
     /// nil: `host` and `port` count.
     var current: String?
 
@@ -19,7 +28,8 @@ struct Contexts {
                     "\(UserConfiguration.path): the context \(name) has no servers. Write it anew: "
                         + "orchestry context add \(name) URL[,URL…]")
             }
-            contexts.all[name] = servers
+            contexts.all[name] = Context(
+                servers: servers, ca: context["ca"]?.stringValue, tokenFile: context["token_file"]?.stringValue)
         }
         return contexts
     }
@@ -27,12 +37,11 @@ struct Contexts {
     /// Whatever else the file has stays.
     func save() throws {
         var members = try UserConfiguration.documentIfPresent()?.objectValue ?? [:]
-        let old = members["contexts"]?.objectValue ?? [:]
-        var kept: [String: JSONValue] = [:]
-        for (name, servers) in all {
-            var context = old[name]?.objectValue ?? [:]
-            context["servers"] = .array(servers.map { .string($0) })
-            kept[name] = .object(context)
+        let kept = all.mapValues { context in
+            var stored: [String: JSONValue] = ["servers": .array(context.servers.map { .string($0) })]
+            stored["ca"] = context.ca.map { .string($0) }
+            stored["token_file"] = context.tokenFile.map { .string($0) }
+            return JSONValue.object(stored)
         }
         members["contexts"] = kept.isEmpty ? nil : .object(kept)
         members["current_context"] = current.map { .string($0) }
@@ -40,9 +49,9 @@ struct Contexts {
     }
 
     /// - Throws: `CommandFailure.usage` when there is no such context.
-    func servers(of name: String) throws -> [String] {
-        guard let servers = all[name] else { throw unknown(name) }
-        return servers
+    func named(_ name: String) throws -> Context {
+        guard let context = all[name] else { throw unknown(name) }
+        return context
     }
 
     func unknown(_ name: String) -> CommandFailure {

@@ -35,6 +35,11 @@ enum Examples {
         "secret set": [
             "orchestry secret set shop-db < password.txt", "orchestry secret set site-crt --from-file fullchain.pem",
         ],
+        "token create": ["orchestry token create ci --role operator --apps shop"],
+        "token list": ["orchestry token list"],
+        "token revoke": ["orchestry token revoke ci"],
+        "token generate": ["orchestry token generate /etc/orchestry/bootstrap.token"],
+        "audit list": ["orchestry audit list --limit 20"], "audit verify": ["orchestry audit verify"],
         "secret list": ["orchestry secret list"], "secret rm": ["orchestry secret rm shop-db"],
         "secret key": ["orchestry secret key /etc/orchestry/secrets.key"],
     ]

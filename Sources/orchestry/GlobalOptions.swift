@@ -17,6 +17,20 @@ struct GlobalOptions: ParsableArguments {
         completion: .contexts)
     var context: String?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "File with the token to show.",
+            discussion: "Else ORCHESTRY_TOKEN, else the configuration file's, which goes to its own server only.",
+            valueName: "file"))
+    var tokenFile: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "PEM file with the authorities to trust for https, instead of the system's.", valueName: "file"))
+    var ca: String?
+
     @Option(name: .shortAndLong, help: "How to print the answer: table, wide (more columns), json or yaml.")
     var output: OutputFormat = .table
 
@@ -30,7 +44,14 @@ struct GlobalOptions: ParsableArguments {
 
     /// Runs `body` with a client for the servers these options name.
     func withClient<Value>(_ body: (APIClient) async throws -> Value) async throws -> Value {
-        let client = APIClient(servers: try servers(), patience: .milliseconds(Int64(timeout * 1_000)))
+        let target = try target()
+        // A token in the environment comes before a stored one.
+        let hasToken = !(ProcessInfo.processInfo.environment["ORCHESTRY_TOKEN"] ?? "").isEmpty
+        let credentials = try Credentials(
+            tokenFile: tokenFile ?? (hasToken ? nil : target.tokenFile), authorities: ca ?? target.ca,
+            for: target.servers)
+        let client = try APIClient(
+            servers: target.servers, patience: .milliseconds(Int64(timeout * 1_000)), credentials: credentials)
         do {
             let value = try await body(client)
             await client.shutdown()
@@ -41,18 +62,21 @@ struct GlobalOptions: ParsableArguments {
         }
     }
 
-    /// Base URLs without a slash at the end; never empty. What is typed comes before the environment, and that before the
-    /// configuration file.
-    func servers() throws -> [String] {
+    /// Base URLs without a slash at the end; never empty.
+    func servers() throws -> [String] { try target().servers }
+
+    /// What is typed comes before the environment, and that before the configuration file.
+    private func target() throws -> Contexts.Context {
         func given(_ text: String?) -> String? { text.flatMap { $0.isEmpty ? nil : $0 } }
         let environment = ProcessInfo.processInfo.environment
-        if let server = given(server) { return try Self.baseURLs(server) }
-        if let context = given(context) { return try Contexts.load().servers(of: context) }
-        if let named = given(environment["ORCHESTRY_SERVER"]) { return try Self.baseURLs(named) }
-        if let context = given(environment["ORCHESTRY_CONTEXT"]) { return try Contexts.load().servers(of: context) }
+        if let server = given(server) { return Contexts.Context(servers: try Self.baseURLs(server)) }
+        if let context = given(context) { return try Contexts.load().named(context) }
+        if let named = given(environment["ORCHESTRY_SERVER"]) {
+            return Contexts.Context(servers: try Self.baseURLs(named))
+        }
         let contexts = try Contexts.load()
-        if let current = contexts.current { return try contexts.servers(of: current) }
-        return [try UserConfiguration.load()?.server ?? "http://127.0.0.1:8000"]
+        if let name = given(environment["ORCHESTRY_CONTEXT"]) ?? contexts.current { return try contexts.named(name) }
+        return Contexts.Context(servers: [try UserConfiguration.load()?.server ?? "http://127.0.0.1:8000"])
     }
 
     /// - Parameter text: separated by commas.

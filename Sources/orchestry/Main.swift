@@ -58,7 +58,7 @@ struct Orchestry: AsyncParsableCommand {
             Register.self, Up.self, Down.self, Delete.self, Scale.self, Autoscale.self, Simulate.self, Retry.self,
             List.self, Status.self, Spec.self,
             Metrics.self, Logs.self, Events.self, Why.self, Rollout.self, Rollback.self, Revisions.self, Info.self,
-            Nodes.self, Cluster.self, Secret.self, Certs.self, Config.self,
+            Nodes.self, Cluster.self, Secret.self, Token.self, Audit.self, Certs.self, Config.self,
             Context.self, Completion.self, Names.self,
             Version.self,
         ])

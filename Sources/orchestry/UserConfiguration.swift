@@ -1,13 +1,20 @@
 import Foundation
 import OrchestryModel
+import SecretSealing
 
 /// The user's file with the server to ask, at the place and in the form the original's CLI uses:
-/// `~/.config/orchestry/config.yaml` (or under `XDG_CONFIG_HOME`) with `host` and `port`.
+/// `~/.config/orchestry/config.yaml` (or under `XDG_CONFIG_HOME`) with `host` and `port`; ours beside them: `scheme`, `ca`
+/// and `token`.
 struct UserConfiguration {
     var host: String
     var port: Int
+    var isSecure = false
+    /// Path of the authorities to trust; nil: the system's.
+    var ca: String?
+    /// Goes to this server only.
+    var token: String?
 
-    var server: String { "http://\(host.contains(":") ? "[\(host)]" : host):\(port)" }
+    var server: String { "\(isSecure ? "https" : "http")://\(host.contains(":") ? "[\(host)]" : host):\(port)" }
 
     static var path: String {
         let environment = ProcessInfo.processInfo.environment
@@ -30,7 +37,15 @@ struct UserConfiguration {
             throw CommandFailure.usage(
                 "\(path) must have host and port. Write it anew: orchestry config set --host HOST --port PORT")
         }
-        return UserConfiguration(host: host, port: port)
+        let token = content["token"]?.stringValue
+        if token != nil {
+            do throws(PrivateFile.Failure) { _ = try PrivateFile.read(path) } catch {
+                throw CommandFailure.usage("it holds a token, and \(error)")
+            }
+        }
+        return UserConfiguration(
+            host: host, port: port, isSecure: content["scheme"] == "https", ca: content["ca"]?.stringValue, token: token
+        )
     }
 
     /// Writes host and port; whatever else the file has stays.
@@ -38,6 +53,9 @@ struct UserConfiguration {
         var members = (try? Self.document().objectValue) ?? [:]  // An unreadable file is what `set` is there to mend.
         members["host"] = .string(host)
         members["port"] = JSONValue(port)
+        members["scheme"] = isSecure ? "https" : nil
+        members["ca"] = ca.map { .string($0) }
+        members["token"] = token.map { .string($0) }
         try Self.write(members)
     }
 
@@ -46,7 +64,9 @@ struct UserConfiguration {
         do {
             try FileManager.default.createDirectory(
                 atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
-            try YAMLText.write(.object(members)).write(toFile: path, atomically: true, encoding: .utf8)
+            try PrivateFile.replace(path, YAMLText.write(.object(members)))
+        } catch let failure as PrivateFile.Failure {
+            throw CommandFailure.local(failure.description)
         } catch {
             throw CommandFailure.local("\(path) cannot be written: \(error.localizedDescription)")
         }

@@ -15,9 +15,10 @@ struct CommandLineRun: Sendable {
     /// - Parameters:
     ///   - server: for ORCHESTRY_SERVER; nil leaves it unset.
     ///   - home: for HOME; a folder of its own, unless told.
+    ///   - token: for ORCHESTRY_TOKEN.
     ///   - until: when given, the program is interrupted once its output fulfils this.
     static func run(
-        _ arguments: [String], server: String? = nil, input: String? = nil, home: URL? = nil,
+        _ arguments: [String], server: String? = nil, input: String? = nil, home: URL? = nil, token: String? = nil,
         until: (@Sendable (String) -> Bool)? = nil
     ) async throws -> CommandLineRun {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("orchestry-cli-\(UUID().uuidString)")
@@ -33,6 +34,7 @@ struct CommandLineRun: Sendable {
         process.arguments = arguments
         process.environment = [
             "HOME": (home ?? folder).path, "ORCHESTRY_SERVER": server ?? "", "TZ": "UTC", "PATH": "/usr/bin:/bin",
+            "ORCHESTRY_TOKEN": token ?? "",
         ]
         process.standardInput = try file("in", input ?? "")
         process.standardOutput = try file("out")

@@ -1,3 +1,4 @@
+import AccessControl
 import Hummingbird
 import Logging
 import NIOCore
@@ -26,6 +27,7 @@ struct FakeServer: Sendable {
         func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret {
             SealedSecret(name: name, version: 0, keyID: "key", box: String(value.reversed()))
         }
+        func noteRefusal(_ record: AuditRecord) {}
         func clusterView() async -> ClusterView {
             let nodes = (1...3).map { number in
                 NodeInfo(
@@ -46,15 +48,19 @@ struct FakeServer: Sendable {
     /// Runs a server while `body` runs.
     /// - Parameters:
     ///   - port: 0 takes any free one.
+    ///   - identification: who may ask; everybody.
+    ///   - tls: HTTPS.
     ///   - answer: gets each request and its number, from 1.
     static func run<Value: Sendable>(
-        port: Int = 0, _ answer: @escaping @Sendable (ControlRequest, Int) -> ControlResponse,
+        port: Int = 0, identification: any CallerIdentification = Everybody(), tls: FacadeTLS? = nil,
+        _ answer: @escaping @Sendable (ControlRequest, Int) -> ControlResponse,
         _ body: @Sendable (FakeServer) async throws -> Value
     ) async throws -> Value {
         let plane = Plane(answer)
         let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
         let facade = RestFacade(
             configuration: RestFacadeConfiguration(port: port, version: "1.0.0"), controlPlane: plane,
+            identification: identification, tls: tls,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let application = facade.application { continuation.yield($0.localAddress?.port ?? 0) }
         return try await withThrowingTaskGroup(of: Void.self) { group in
@@ -64,6 +70,24 @@ struct FakeServer: Sendable {
             let value = try await body(FakeServer(port: bound, plane: plane))
             group.cancelAll()
             return value
+        }
+    }
+
+    /// One that lists no apps, and does that for one token only.
+    static func run<Value: Sendable>(
+        only token: String, _ body: @Sendable (FakeServer) async throws -> Value
+    ) async throws -> Value {
+        try await run(
+            identification: OneToken(text: token), { _, _ in ControlResponse(body: ["apps": []]) }, body)
+    }
+
+    private struct OneToken: CallerIdentification {
+        let text: String
+        func identify(authorization: String?, address: String?) -> Identification {
+            guard let authorization else { return .unknown(.unauthenticated("The request has no credentials.")) }
+            return authorization == "Bearer \(text)"
+                ? .known(Caller(name: "token:t", grant: AccessGrant(role: .viewer)))
+                : .unknown(.unauthenticated("The credentials are refused."))
         }
     }
 

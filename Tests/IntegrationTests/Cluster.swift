@@ -43,6 +43,8 @@ final class Cluster: Sendable {
         var clusterSettings: [String] = []
         var apiSettings: [String] = []
         var engineSettings: [String] = []
+        /// Requests need credentials; this token is an admin's on every node, and goes with the cluster's own requests.
+        var bootstrapToken: String?
         /// Each node's certificate files in a folder of its own, as on other machines; else all read the operator's.
         var hasOwnCertificateFiles = false
         /// By node, where it is not the usual year.
@@ -104,6 +106,7 @@ final class Cluster: Sendable {
         let certificates = CertificateFolder(path: folderPath + "/certs")
         try certificates.initialize()
         _ = try SecretKeyFile.addKey(to: folderPath + "/secrets.key")
+        if let token = options.bootstrapToken { try PrivateFile.create(folderPath + "/bootstrap", token + "\n") }
         database = try postgres.makeDatabase()
         for member in members {
             let name = member.id.rawValue
@@ -142,6 +145,9 @@ final class Cluster: Sendable {
         let edge =
             options.hasEdge
             ? ", https_port: \(member.httpsPort), api_port: \(member.facadePort), api_host: orchestry.local" : ""
+        let auth =
+            options.bootstrapToken == nil
+            ? "" : "auth: {mode: required, bootstrap_token_file: \(folder.path)/bootstrap}"
         return """
             node: {id: \(member.id), role: \(member.isWorker ? "worker" : "controller"), data_dir: \(member.folder)/data}
             cluster:
@@ -159,6 +165,7 @@ final class Cluster: Sendable {
             engine: {\((["socket: \(TestEngine.socket)"] + options.engineSettings).joined(separator: ", "))}
             secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
+            \(auth)
             """
     }
 
@@ -282,15 +289,22 @@ final class Cluster: Sendable {
         request.method = .POST
         request.headers.add(name: "Content-Type", value: "application/json")
         request.body = .bytes(body)
+        authenticate(&request)
         return try await execute(request)
     }
 
-    private func send(
+    private func authenticate(_ request: inout HTTPClientRequest) {
+        guard let token = options.bootstrapToken, !request.headers.contains(name: "Authorization") else { return }
+        request.headers.add(name: "Authorization", value: "Bearer \(token)")
+    }
+
+    func send(
         _ method: HTTPMethod, _ url: String, body: JSONValue? = nil, headers: [(String, String)] = []
     ) async throws -> Answer {
         var request = HTTPClientRequest(url: url)
         request.method = method
         for (name, value) in headers { request.headers.add(name: name, value: value) }
+        authenticate(&request)
         if let body {
             request.headers.add(name: "Content-Type", value: "application/json")
             request.body = .bytes(try JSONEncoder().encode(body))

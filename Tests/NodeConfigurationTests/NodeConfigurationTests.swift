@@ -110,7 +110,9 @@ struct NodeConfigurationTests {
         let error = await #expect(throws: ConfigurationError.self) {
             _ = try await NodeConfiguration.load(file: nil, environment: environment)
         }
-        #expect(try #require(error).description.contains("api.host must be a loopback address, got '0.0.0.0'"))
+        #expect(
+            try #require(error).description.contains(
+                "api.host must be a loopback address with auth.mode off, got '0.0.0.0'"))
         environment["ORCHESTRY_API_ALLOW_UNAUTHENTICATED"] = "true"
         #expect(try await NodeConfiguration.load(file: nil, environment: environment).apiHost == "0.0.0.0")
     }

@@ -50,12 +50,22 @@ struct OpenAPITests {
             #expect(place != nil, "\(reference)")
         }
         let components = try #require(document["components"]?.objectValue)
-        for (section, members) in components {
+        for (section, members) in components where section != "securitySchemes" {
             for name in (members.objectValue ?? [:]).keys {
                 #expect(references.contains("#/components/\(section)/\(name)"), "\(section)/\(name) is not used")
             }
         }
         #expect(document["openapi"] == "3.1.0")
+    }
+
+    @Test(arguments: RestRoute.allCases)
+    func `what needs credentials says so, with its refusals`(_ route: RestRoute) throws {
+        let operation = try #require(document["paths"]?[route.path]?[route.method.rawValue.lowercased()])
+        let isOpen = route.access == .open
+        #expect((operation["security"] == []) == isOpen)
+        for status in ["401", "403", "429"] { #expect((operation["responses"]?[status] != nil) == !isOpen) }
+        #expect(document["security"]?.arrayValue?.contains(["bearer": []]) == true)
+        #expect(document["components"]?["securitySchemes"]?["bearer"]?["scheme"] == "bearer")
     }
 
     @Test func `the document's fields are the parser's`() throws {

@@ -1,3 +1,4 @@
+import AccessControl
 import OrchestryModel
 import RestFacade
 import Synchronization
@@ -7,6 +8,7 @@ final class ScriptedControlPlane: ControlPlane {
     private let answers: Mutex<[ControlResponse]>
     private let fallback: ControlResponse
     private let asked = Mutex<[ControlRequest]>([])
+    private let noted = Mutex<[AuditRecord]>([])
     private let view: ClusterView
     private let delay: Duration
 
@@ -22,6 +24,9 @@ final class ScriptedControlPlane: ControlPlane {
         self.view = view
         self.delay = delay
     }
+
+    var refusals: [AuditRecord] { noted.withLock { $0 } }
+    func noteRefusal(_ record: AuditRecord) { noted.withLock { $0.append(record) } }
 
     var requests: [ControlRequest] { asked.withLock { $0 } }
 

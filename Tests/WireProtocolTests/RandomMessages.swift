@@ -201,8 +201,21 @@ struct MessageMaker {
         }
     }
 
+    mutating func grant() -> AccessGrant {
+        AccessGrant(
+            role: Role.allCases[int(0...2)],
+            verbs: maybe { maker in Verb.allCases.filter { _ in maker.chance() } }, apps: maybe { $0.list { $0.app() } }
+        )
+    }
+
+    mutating func caller() -> Caller {
+        Caller(
+            name: text(), address: maybe { $0.text() }, node: maybe { $0.node() }, grant: maybe { $0.grant() },
+            token: maybe { $0.text() })
+    }
+
     mutating func operation() -> Operation {
-        switch int(0...15) {
+        switch int(0...19) {
         case 0: .register(document: document(), condition: maybe { $0.condition() })
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document(), condition: maybe { $0.condition() })
@@ -221,8 +234,18 @@ struct MessageMaker {
                 app(),
                 SimulationRequest(
                     policy: document(), sinceSeconds: int(60...90), capacityPerInstance: maybe { $0.double(1...9) }))
-        case 13: .plan(documents: list { $0.document() })
-        case 14: .usageOfApps
+        case 13:
+            .createToken(
+                TokenRequest(
+                    name: TokenName(unchecked: "ci"), grant: grant(), expiresSeconds: maybe { $0.int(1...9) },
+                    hash: text()))
+        case 14: .revokeToken(TokenName(unchecked: "ci.2"))
+        case 15: .tokensInForce
+        case 16:
+            .audit(
+                app: maybe { $0.app() }, after: maybe { Int64($0.int(0...9)) }, limit: int(1...1000), isRaw: chance())
+        case 17: .plan(documents: list { $0.document() })
+        case 18: .usageOfApps
         default: .why(app())
         }
     }
@@ -274,7 +297,8 @@ struct MessageMaker {
                     canHold: chance(), waiting: list { .init(app: $0.app(), requests: 1 + $0.number(upTo: 1 << 31)) }))
         case .forwardRequest:
             .forwardRequest(
-                ControlRequest(operation: operation(), idempotencyKey: text(), actor: text()),
+                ControlRequest(
+                    operation: operation(), idempotencyKey: text(), actor: text(), caller: maybe { $0.caller() }),
                 deadlineMilliseconds: number(upTo: 86_400_000))
         case .forwardResponse:
             .forwardResponse(

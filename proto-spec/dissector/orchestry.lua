@@ -424,6 +424,13 @@ local SPEC = { fields = {
         ["scaleToZero?"] = { fields = { idleSeconds = "whole", holdSeconds = "whole", holdLimit = "whole" } } } },
 } }
 
+local GRANT = { fields = {
+    role = { "viewer", "operator", "admin" },
+    ["verbs?"] = { each = { "read", "deploy", "run", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster" } },
+    ["apps?"] = { each = "name" } } }
+local CALLER = { fields = {
+    name = "text", ["address?"] = "text", ["node?"] = "name", ["grant?"] = GRANT, ["token?"] = "text" } }
+
 local OF_APP = { fields = { _0 = "name" } }
 local CONDITION = { fields = { isAbsent = "flag", ["tags?"] = TEXTS } }
 local OPERATIONS = {
@@ -448,7 +455,11 @@ local OPERATIONS = {
     listNodes = { fields = {} }, pauseRollout = OF_APP, resumeRollout = OF_APP, abortRollout = OF_APP,
     rolloutStatus = OF_APP, revisions = OF_APP, rollback = { fields = { _0 = "name", ["to?"] = "whole" } },
     cordonNode = OF_APP, uncordonNode = OF_APP, drainNode = { fields = { _0 = "name", deadlineSeconds = "whole" } },
-    rebalance = { fields = { maxMoves = "whole" } },
+    rebalance = { fields = { maxMoves = "whole" } }, listTokens = { fields = {} }, tokensInForce = { fields = {} },
+    createToken = { fields = { _0 = { fields = {
+        name = "text", grant = GRANT, ["expiresSeconds?"] = "whole", hash = "text" } } } },
+    revokeToken = { fields = { _0 = "text" } },
+    audit = { fields = { ["app?"] = "name", ["after?"] = "whole", limit = "whole", isRaw = "flag" } },
 }
 
 -- The one known member of the operation's object, or nil.
@@ -467,7 +478,8 @@ end
 local function is_request(value)
     local name = operation_name(value)
     return name ~= nil and fits(value, { fields = {
-        operation = { fields = { [name] = OPERATIONS[name] } }, idempotencyKey = "text", actor = "text" } })
+        operation = { fields = { [name] = OPERATIONS[name] } }, idempotencyKey = "text", actor = "text",
+        ["caller?"] = CALLER } })
 end
 
 local RESPONSE = { fields = { status = "whole", body = "any", ["retryAfterSeconds?"] = "whole" } }

@@ -324,6 +324,9 @@ def anything(_):
 
 
 CONDITION = {"isAbsent": bool, "tags?": [str]}
+GRANT = {"role": ("viewer", "operator", "admin"), "apps?": [app],
+         "verbs?": [("read", "deploy", "run", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster")]}
+CALLER = {"name": str, "address?": str, "node?": app, "grant?": GRANT, "token?": str}
 OPERATIONS = {
     "register": {"document": anything, "condition?": CONDITION}, "plan": {"documents": [anything]}, "usageOfApps": {},
     "scale": {"_0": app, "replicas": int, "forSeconds?": int},
@@ -339,6 +342,9 @@ OPERATIONS = {
     "events": {"app?": app, "limit": int}, "stepDown": {}, "listApps": {}, "systemMetrics": {},
     "listSecrets": {}, "showSecret": {"_0": str}, "removeSecret": {"_0": str, "force": bool},
     "setSecret": {"_0": {"name": str, "version": int, "keyID": str, "box": str}},
+    "listTokens": {}, "tokensInForce": {}, "revokeToken": {"_0": str},
+    "createToken": {"_0": {"name": str, "grant": GRANT, "expiresSeconds?": int, "hash": str}},
+    "audit": {"app?": app, "after?": int, "limit": int, "isRaw": bool},
     "listNodes": {}, "rollback": {"_0": app, "to?": int}, "rebalance": {"maxMoves": int},
     "drainNode": {"_0": app, "deadlineSeconds": int}, **dict.fromkeys(["cordonNode", "uncordonNode"], {"_0": app}),
     **dict.fromkeys(
@@ -351,7 +357,7 @@ def operation(value):
     return len(named) == 1 and fits(value[named[0]], OPERATIONS[named[0]])
 
 
-REQUEST = {"operation": operation, "idempotencyKey": str, "actor": str}
+REQUEST = {"operation": operation, "idempotencyKey": str, "actor": str, "caller?": CALLER}
 RESPONSE = {"status": int, "body": anything, "retryAfterSeconds?": int}
 
 # --- Messages: messages.md, line by line

@@ -47,7 +47,8 @@ actor Sampler {
     }
 
     private func sample(second: Int64) async -> [Sample] {
-        var samples = await proxySamples(second: second)
+        // Requests not seen are not requests that weren't made: no sample is a gap, which never shrinks an app.
+        guard var samples = await proxySamples(second: second) else { return [] }
         let running = await agent.running()
         let readings = await usage.read(running.map(\.containerID))
         for (assignment, container) in running {
@@ -75,7 +76,8 @@ actor Sampler {
         }
     }
 
-    private func proxySamples(second: Int64) async -> [AppName: Sample] {
+    /// - Returns: nil when requests could not be counted; empty where this node counts none at all.
+    private func proxySamples(second: Int64) async -> [AppName: Sample]? {
         guard let proxy else { return [:] }
         do {
             let counters = try await proxy.readCounters()
@@ -85,7 +87,7 @@ actor Sampler {
                 proxyFailing = false
                 logger.info("The proxy's counters are readable again")
             }
-            guard let previous = previousCounters else { return [:] }
+            guard let previous = previousCounters else { return nil }
             let interval = (now - previous.at).inSeconds
             let samples = CounterDelta.samples(
                 from: previous.counters, to: counters, interval: interval, node: node, second: second)
@@ -94,9 +96,9 @@ actor Sampler {
             if !proxyFailing {
                 proxyFailing = true
                 logger.warning(
-                    "The proxy's counters can't be read: scaling on requests holds", metadata: ["error": "\(error)"])
+                    "The proxy's counters can't be read: scaling holds", metadata: ["error": "\(error)"])
             }
-            return [:]
+            return error.code == .unsupported ? [:] : nil
         }
     }
 }

@@ -20,6 +20,8 @@ extension LeaderTerm {
         let state = try await surroundings.store.settle(after: turn, epoch: epoch, leader: surroundings.me.id)
         let storedSecrets = try await surroundings.store.secrets()
         secrets = Dictionary(storedSecrets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let storedTokens = try await surroundings.store.tokens()
+        tokens = Dictionary(storedTokens.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         turn = state.turn
         isInDoubt = false
         var changed = 0

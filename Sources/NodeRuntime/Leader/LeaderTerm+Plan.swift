@@ -8,14 +8,18 @@ import Scheduling
 extension LeaderTerm {
     /// `POST /apps/plan`. Each document is looked at as if those before it had been registered.
     /// - Throws: everything that is wrong with any of them, as `documents[2].spec.image`.
-    func plan(_ documents: [JSONValue]) async throws -> ControlResponse {
+    func plan(_ documents: [JSONValue], _ request: ControlRequest) async throws -> ControlResponse {
         var planned = applications
         var plans: [SpecPlan] = []
         var violations: [Violation] = []
         for (index, document) in documents.enumerated() {
             do {
                 let (spec, flat) = try AppSpec.parse(document)
-                try checkRegistration(of: spec, among: planned)
+                guard request.caller?.grant?.covers(spec.name) != false else {
+                    throw Problem.forbidden(
+                        "\(request.actor) is limited to some apps, and \(spec.name) is not one of them.")
+                }
+                try checkRegistration(of: spec, among: planned, request)
                 let current = planned[spec.name]
                 let next = try await registration(of: spec, flat, over: current).application
                 let rollout = reconciler.rolloutView(of: spec.name).flatMap { $0.isActive ? $0.record.revision : nil }
@@ -30,10 +34,13 @@ extension LeaderTerm {
     }
 
     /// What no parser can see: other apps, this host's rules, time zones.
-    /// - Throws: `ValidationError`.
-    func checkRegistration(of spec: AppSpec, among applications: [AppName: Application]) throws {
+    /// - Throws: `ValidationError`, or `Problem` for what the caller may not name.
+    func checkRegistration(
+        of spec: AppSpec, among applications: [AppName: Application], _ request: ControlRequest
+    ) throws {
         try refuseTakenHosts(of: spec, among: applications)
         try refuseForbiddenMounts(of: spec)
+        try refuseForeignSecrets(of: spec, request)
         try refuseUnknownZones(of: spec.scaling, at: "scaling")
     }
 

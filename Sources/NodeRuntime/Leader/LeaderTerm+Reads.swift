@@ -6,9 +6,10 @@ import Scheduling
 
 /// Reads are answered from memory: what the leader holds is at least as new as what PostgreSQL has.
 extension LeaderTerm {
-    func read(_ operation: Operation) async -> ControlResponse? {
+    func read(_ request: ControlRequest) async -> ControlResponse? {
         do {
-            return try await answer(operation)
+            if case .plan(let documents) = request.operation { return try await plan(documents, request) }
+            return try await answer(request.operation, within: request.caller?.grant)
         } catch let problem as Problem {
             return ControlResponse(problem)
         } catch let error as StoreError {
@@ -23,12 +24,13 @@ extension LeaderTerm {
         return application
     }
 
-    private func answer(_ operation: Operation) async throws -> ControlResponse {
+    /// - Parameter grant: of the caller; nil: everything is shown.
+    private func answer(_ operation: Operation, within grant: AccessGrant?) async throws -> ControlResponse {
         switch operation {
         case .listApps:
             return ControlResponse(
                 body: Presentation.appList(
-                    applications.values.sorted { $0.name < $1.name }.map {
+                    applications.values.filter { grant?.covers($0.name) != false }.sorted { $0.name < $1.name }.map {
                         Presentation.appListEntry($0, readyReplicas: reconciler.readyCount(of: $0.name))
                     }))
         case .appStatus(let name):
@@ -45,7 +47,9 @@ extension LeaderTerm {
         case .events(let app, let limit):
             return ControlResponse(
                 body: Presentation.events(
-                    try await surroundings.store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
+                    try await surroundings.store.events(app: app, among: grant?.apps, limit: limit).map {
+                        ($0.id, $0.event)
+                    }))
         case .systemMetrics: return await systemMetrics()
         case .why(let name): return why(try application(name))
         case .simulate(let name, let request): return try await simulate(request, for: try application(name))
@@ -54,8 +58,11 @@ extension LeaderTerm {
         case .rolloutStatus(let name): return rolloutStatus(of: try application(name))
         case .revisions(let name): return try await revisions(of: try application(name))
         case .listNodes: return listNodes()
-        case .usageOfApps: return usageOfApps()
-        case .plan(let documents): return try await plan(documents)
+        case .usageOfApps: return usageOfApps(within: grant)
+        case .listTokens: return try await listTokens()
+        case .tokensInForce: return try await tokensForNode()
+        case .audit(let app, let after, let limit, let isRaw):
+            return try await audit(app: app, after: after, limit: limit, isRaw: isRaw)
         default: preconditionFailure("read a write: \(operation)")  // `perform` sends writes elsewhere.
         }
     }

@@ -13,7 +13,8 @@ extension LeaderTerm {
     func perform(_ request: ControlRequest) async -> ControlResponse? {
         await untilLoaded()
         guard isLoaded, surroundings.isActive(epoch) else { return nil }
-        guard request.operation.isWrite else { return await read(request.operation) }
+        if let problem = refusal(of: request) { return ControlResponse(problem) }
+        guard request.operation.isWrite else { return await read(request) }
         return await writeLock.withLock { await self.write(request) }
     }
 
@@ -26,6 +27,8 @@ extension LeaderTerm {
         var others: [Application] = []
         /// nil: removed.
         var secrets: [SecretName: SecretSummary?] = [:]
+        /// nil: revoked.
+        var tokens: [TokenName: APIToken?] = [:]
         var deleted: AppName?
         var retried: AppName?
         var scaled: (from: Int, to: Int)?
@@ -39,11 +42,16 @@ extension LeaderTerm {
         do {
             switch request.operation {
             case .stepDown:
+                noteCarriedOut(.stepDownRequested, "\(surroundings.me.id) was asked to give up its lease", request)
                 surroundings.stepDown()
                 return ControlResponse(body: Presentation.steppedDown(surroundings.me.id, epoch: epoch))
-            case .simulateMetrics(let name, let metrics): return try await simulate(metrics, app: name)
+            case .simulateMetrics(let name, let metrics):
+                let answer = try await simulate(metrics, app: name)
+                noteCarriedOut(.metricsSimulated, "Metrics of \(name) were made up", request)
+                return answer
             default:
                 try await settle()
+                if let problem = refusal(of: request) { throw problem }
                 return try await commit(try await planOnce(request), request: request)
             }
         } catch let earlier as EarlierAnswer {
@@ -100,13 +108,20 @@ extension LeaderTerm {
         } catch {
             throw Problem.secretsUnusable(error)
         }
-        guard isSame else {
+        guard isSame, Self.isSameCaller(stored.actor, request.actor) else {
             throw Problem(
                 status: 422, code: "idempotency-key-reused", title: "The idempotency key belongs to another request",
                 detail: "The key '\(request.idempotencyKey)' was used for another request within the last day, and "
                     + "nothing was changed now. Use a new key for a new request.")
         }
         return stored.response
+    }
+
+    /// A key belongs to who used it first. Nobody is told apart where nobody says who they are: a client that tries
+    /// several nodes may come from several addresses.
+    private static func isSameCaller(_ earlier: String, _ actor: String) -> Bool {
+        let isAnonymous = { (name: String) in name.hasPrefix("anonymous") }
+        return earlier == actor || isAnonymous(earlier) && isAnonymous(actor)
     }
 
     // MARK: Planning
@@ -153,6 +168,8 @@ extension LeaderTerm {
             return try planPolicy(current, policy, request)
         case .retry(let name): return planRetry(try existing(name), request)
         case .setSecret(let sealed): return try await planSecret(sealed, request)
+        case .createToken(let wanted): return try await planToken(wanted, request)
+        case .revokeToken(let name): return try planRevocation(of: name, request)
         case .removeSecret(let name, let force): return try planRemoval(of: name, force: force, request)
         case .rollback(let name, let revision): return try await planRollback(try existing(name), to: revision, request)
         case .pauseRollout(let name): return try planPause(try existing(name), true, request)
@@ -175,7 +192,7 @@ extension LeaderTerm {
     ) async throws -> Plan {
         let (spec, flat) = try AppSpec.parse(document)
         try condition?.check(applications[spec.name], name: spec.name)
-        try checkRegistration(of: spec, among: applications)
+        try checkRegistration(of: spec, among: applications, request)
         let wall = surroundings.clock.wall()
         let (application, isNewRevision) = try await registration(of: spec, flat, over: applications[spec.name])
         let known = applications[spec.name] != nil
@@ -340,7 +357,8 @@ extension LeaderTerm {
             plan.changes + [
                 .completeRequest(
                     key: request.idempotencyKey, response: plan.response, actor: request.actor,
-                    at: surroundings.clock.wall(), fingerprint: fingerprint)
+                    at: surroundings.clock.wall(), fingerprint: fingerprint),
+                auditChange(plan, request),
             ]
         var attempt = 0
         let turn = nextTurn()
@@ -371,6 +389,7 @@ extension LeaderTerm {
         }
         isInDoubt = false
         for (name, summary) in plan.secrets { secrets[name] = summary }
+        for (name, token) in plan.tokens { tokens[name] = token }
         for input in plan.inputs { reconcile(input) }
         if let application = plan.application {
             take(application, replacing: plan.scaled?.from, rollout: plan.rollout)

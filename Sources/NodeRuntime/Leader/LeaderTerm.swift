@@ -70,6 +70,8 @@ actor LeaderTerm {
     var applications: [AppName: Application] = [:]
     /// The newest version of each, sealed.
     var secrets: [SecretName: SecretSummary] = [:]
+    /// Those not revoked.
+    var tokens: [TokenName: APIToken] = [:]
     /// Apps whose image is being looked at.
     var reviewing: Set<AppName> = []
     var reconciler: Reconciler
@@ -180,6 +182,7 @@ actor LeaderTerm {
                 let stored = state.applications.map { reviewed($0) }
                 applications = Dictionary(stored.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
                 secrets = Dictionary(state.secrets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+                tokens = Dictionary(state.tokens.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
                 // Rate limits and cooldown hold across a change of leader.
                 for past in state.scalings {
                     surroundings.scaling.noteScaled(

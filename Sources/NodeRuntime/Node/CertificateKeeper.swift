@@ -18,14 +18,8 @@ final class CertificateKeeper: Sendable {
         var key: String
         var all: [String] { [authorities, certificate, key] }
     }
-    /// What `stat` says of the three files: they are read only when it changes. nil: not there.
-    private typealias Signature = [Stamp?]
-    private struct Stamp: Equatable, Sendable {
-        /// Device and inode.
-        var file: String
-        var size: String
-        var changed: Double
-    }
+    /// nil: not there.
+    private typealias Signature = [FileStamp?]
     private enum Trigger: Sendable { case interval, hangUp }
     struct Status: Sendable {
         var certificate: NodeCertificate?
@@ -228,17 +222,6 @@ final class CertificateKeeper: Sendable {
     private func stamps() async -> Signature {
         let paths = files.all
         // The singleton pool is never shut down, and the closure throws nothing.
-        return (try? await NIOThreadPool.singleton.runIfActive { paths.map(Self.stamp) }) ?? []
-    }
-
-    /// By way of Foundation: `stat`'s members are visible or not as modules happen to be built.
-    private static func stamp(_ path: String) -> Stamp? {
-        let target = URL(fileURLWithPath: path).resolvingSymlinksInPath().path
-        // Not there, or not readable: no stamp.
-        guard let found = try? FileManager.default.attributesOfItem(atPath: target) else { return nil }
-        func text(_ key: FileAttributeKey) -> String { found[key].map { "\($0)" } ?? "" }
-        return Stamp(
-            file: "\(text(.systemNumber)) \(text(.systemFileNumber))", size: text(.size),
-            changed: (found[.modificationDate] as? Date)?.timeIntervalSinceReferenceDate ?? 0)
+        return (try? await NIOThreadPool.singleton.runIfActive { paths.map(FileStamp.init) }) ?? []
     }
 }

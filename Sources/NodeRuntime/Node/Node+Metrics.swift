@@ -47,6 +47,9 @@ extension Node {
         )
         let dropped = state.withLock { $0.droppedSamples }
         text.counter("orchestry_samples_dropped_total", "Samples that could not be kept on disk", node, Double(dropped))
+        text.counter(
+            "orchestry_authentication_failures_total", "Requests with wrong credentials", node,
+            Double(access.gatekeeper.failures))
         let counts = recorder.counts
         for (kind, count) in counts.sorted(by: { $0.key < $1.key }) {
             var labels = node

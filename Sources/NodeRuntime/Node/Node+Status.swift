@@ -1,3 +1,4 @@
+import Authentication
 import Autoscaling
 import Leadership
 import Logging
@@ -75,7 +76,7 @@ extension Node {
     /// Answers a read while nobody is known to lead: what was stored last, marked as such. A worker asks the controllers.
     /// nil: not there either.
     func readWithoutLeader(_ request: ControlRequest) async -> ControlResponse? {
-        if let store = controller?.store { return await read(request.operation, from: store) }
+        if let store = controller?.store { return await read(request, from: store) }
         for peer in transport.connectedPeers where peer.role == .controller {
             do {
                 let reply = try await transport.request(
@@ -88,16 +89,17 @@ extension Node {
         return nil
     }
 
-    private func read(_ operation: OrchestryModel.Operation, from store: StateStore) async -> ControlResponse? {
+    private func read(_ request: ControlRequest, from store: StateStore) async -> ControlResponse? {
+        let grant = request.caller?.grant
         do {
-            switch operation {
+            switch request.operation {
             case .listApps:
                 let applications = try await store.applications()
                 let ready = Dictionary(
                     grouping: try await store.instances().filter { $0.state == .ready }, by: \.app)
                 return ControlResponse(
                     body: Presentation.appList(
-                        applications.map {
+                        applications.filter { grant?.covers($0.name) != false }.map {
                             Presentation.appListEntry($0, readyReplicas: ready[$0.name]?.count ?? 0)
                         }))
             case .appStatus(let name):
@@ -117,7 +119,12 @@ extension Node {
             case .events(let app, let limit):
                 return ControlResponse(
                     body: Presentation.events(
-                        try await store.events(app: app, limit: limit).map { ($0.id, $0.event) }))
+                        try await store.events(app: app, among: grant?.apps, limit: limit).map { ($0.id, $0.event) }))
+            case .audit(let app, let after, let limit, let isRaw):
+                let found = try await store.audit(app: app, after: after, limit: limit)
+                return ControlResponse(body: Presentation.audit(found.entries, head: found.head, isRaw: isRaw))
+            case .listTokens:
+                return ControlResponse(body: Presentation.tokenList(try await store.tokens(), now: clock.wall()))
             default: return nil
             }
         } catch {

@@ -89,6 +89,17 @@ extension Node {
             record: { reference.node?.record($0, nil, $1, $2) })
     }
 
+    static func facadeConfiguration(_ configuration: NodeConfiguration) -> RestFacadeConfiguration {
+        var proxies: Set<String> = []
+        if configuration.proxyAPIHost != nil || configuration.proxyAPIPort != nil {
+            // Any node's nginx passes requests on to any facade.
+            proxies = Set(configuration.controllers.values.map(\.host)).union(["127.0.0.1", "::1"])
+        }
+        return RestFacadeConfiguration(
+            host: configuration.apiHost, port: configuration.apiPort, maxBodyBytes: configuration.maxBodyBytes,
+            corsOrigins: configuration.access.corsOrigins, proxies: proxies, version: version)
+    }
+
     static func engineConfiguration(_ configuration: NodeConfiguration) -> EngineConfiguration {
         EngineConfiguration(
             socketPath: configuration.engineSocket, cluster: configuration.cluster, node: configuration.node.id,

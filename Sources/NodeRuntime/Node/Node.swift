@@ -47,6 +47,7 @@ package final class Node: Service {
     let recorder: EventRecorder
     /// nil without TLS.
     let certificates: CertificateKeeper?
+    let access: AccessKeeper
     let load = PeerLoad()
     let scaling = ScalingState()
     let pages: MetricPages
@@ -80,6 +81,11 @@ package final class Node: Service {
             configuration: Self.transportConfiguration(configuration), group: clusterGroup, logger: logger)
         self.transport = transport
         certificates = Self.makeKeeper(configuration, clock: clock, transport: transport, reference, logger: logger)
+        access = AccessKeeper(
+            settings: configuration.access, node: id, folder: configuration.dataDirectory, clock: clock, logger: logger,
+            fetch: { await reference.node?.tokensInForce() },
+            store: { await reference.node?.noteTokenUse($0) ?? false },
+            record: { reference.node?.record($0, $1, $2, $3) })
         engine = DockerEngine(
             configuration: Self.engineConfiguration(configuration), eventLoopGroup: workGroup, logger: logger)
         prober = HealthProber(eventLoopGroup: workGroup, logger: logger)
@@ -140,10 +146,9 @@ package final class Node: Service {
     /// nginx running.
     package func run() async throws {
         let api = RestFacade(
-            configuration: RestFacadeConfiguration(
-                host: configuration.apiHost, port: configuration.apiPort, maxBodyBytes: configuration.maxBodyBytes,
-                version: Self.version),
-            controlPlane: NodeControlPlane(node: self, leaderWait: configuration.leaderWait), logger: logger
+            configuration: Self.facadeConfiguration(configuration),
+            controlPlane: NodeControlPlane(node: self, leaderWait: configuration.leaderWait),
+            identification: access.identification, tls: try await access.lookFirst(), logger: logger
         ).application()
         try await rebuildWindows()
         let proxyRuns = await startProxy()
@@ -176,6 +181,7 @@ package final class Node: Service {
             }
             group.addTask { await self.pruneMetrics() }
             group.addTask { await self.certificates?.run() }
+            group.addTask { await self.access.run() }
             group.addTask {
                 do {
                     try await api.run()
@@ -192,6 +198,7 @@ package final class Node: Service {
             self.applier.stop()
             self.announcer.stop()
             self.heldWatch.stop()
+            self.access.stop()
             self.flusher.stop()
         }
         await close()
@@ -222,6 +229,7 @@ package final class Node: Service {
 
     /// SIGHUP.
     package func rereadCertificates() {
+        access.hangUp()
         guard let certificates else {
             return logger.notice("SIGHUP: nothing to read again, this cluster has no certificates")
         }
@@ -240,6 +248,7 @@ package final class Node: Service {
     /// L7: give up leadership while the cluster can still see it, so that the next leader starts at once.
     private func handOver() async {
         logger.info("Stopping: containers and nginx keep running; leadership, if held, is handed over")
+        access.sayRefusals(all: true)
         let leadership = controller?.leadership
         leadership?.submit(.leave)
         let begun = ContinuousClock.now

@@ -1,3 +1,4 @@
+import AccessControl
 import Logging
 import NodeConfiguration
 import OrchestryModel
@@ -14,6 +15,8 @@ struct NodeControlPlane: ControlPlane {
     let leaderWait: Duration
 
     func clusterView() async -> ClusterView { await node.clusterView() }
+
+    func noteRefusal(_ record: AuditRecord) { node.access.note(record) }
 
     func prometheusText() async -> String { await node.prometheusText() }
 

@@ -11,6 +11,10 @@ struct ConfigSet: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "set", abstract: "Store the server to ask.")
     @Option(help: "Name or address.") var host: String
     @Option(help: "Port of its REST facade.") var port = 8000
+    @Flag(help: "It speaks HTTPS.") var https = false
+    @Option(help: ArgumentHelp("PEM file with the authorities to trust.", valueName: "file")) var ca: String?
+    @Option(help: ArgumentHelp("Store the token in this file, too, for this server.", valueName: "file"))
+    var tokenFile: String?
 
     func validate() throws {
         guard (1...65_535).contains(port) else { throw ArgumentParser.ValidationError("--port must be 1 to 65535") }
@@ -20,7 +24,8 @@ struct ConfigSet: ParsableCommand {
     }
 
     func run() throws {
-        let configuration = UserConfiguration(host: host, port: port)
+        let configuration = UserConfiguration(
+            host: host, port: port, isSecure: https, ca: ca, token: try tokenFile.map(Credentials.read))
         try configuration.save()
         print("Stored \(configuration.server) in \(UserConfiguration.path).\nNext: orchestry info")
     }
@@ -35,11 +40,13 @@ struct ConfigShow: ParsableCommand {
         let answer: JSONValue = [
             "file": .string(UserConfiguration.path), "servers": .array(try options.servers().map { .string($0) }),
             "stored": JSONValue(try UserConfiguration.load()?.server),
+            "token_stored": .bool(try UserConfiguration.load()?.token != nil),
         ]
         Output.show(answer, as: options.output) { answer in
             Output.facts([
                 ("File", Output.cell(answer["file"])),
                 ("Stored", answer["stored"]?.stringValue ?? "nothing (orchestry config set --host HOST --port PORT)"),
+                ("Token", answer["token_stored"] == true ? "stored, for that server" : "not stored"),
                 ("Asked", (answer["servers"]?.arrayValue ?? []).compactMap(\.stringValue).joined(separator: ", ")),
             ])
         }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import OrchestryModel
 
 struct Context: ParsableCommand {
@@ -25,8 +26,11 @@ struct ContextList: ParsableCommand {
         let answer: JSONValue = [
             "current": JSONValue(contexts.current),
             "contexts": .array(
-                contexts.all.sorted { $0.key < $1.key }.map { name, servers in
-                    ["name": .string(name), "servers": .array(servers.map { .string($0) })]
+                contexts.all.sorted { $0.key < $1.key }.map { name, context in
+                    [
+                        "name": .string(name), "servers": .array(context.servers.map { .string($0) }),
+                        "ca": JSONValue(context.ca), "token_file": JSONValue(context.tokenFile),
+                    ]
                 }),
         ]
         Output.show(answer, as: options.output) { _ in
@@ -34,9 +38,12 @@ struct ContextList: ParsableCommand {
                 return "No contexts yet. Add one: orchestry context add NAME URL[,URL…]"
             }
             return Output.table(
-                ["", "NAME", "SERVERS"],
-                contexts.all.sorted { $0.key < $1.key }.map { name, servers in
-                    [name == contexts.current ? "*" : "", name, servers.joined(separator: ", ")]
+                ["", "NAME", "SERVERS", "TOKEN FILE"],
+                contexts.all.sorted { $0.key < $1.key }.map { name, context in
+                    [
+                        name == contexts.current ? "*" : "", name, context.servers.joined(separator: ", "),
+                        context.tokenFile ?? "-",
+                    ]
                 })
         }
     }
@@ -50,7 +57,7 @@ struct ContextUse: ParsableCommand {
 
     func run() throws {
         var contexts = try Contexts.load()
-        let servers = try contexts.servers(of: name)
+        let servers = try contexts.named(name).servers
         contexts.current = name
         try contexts.save()
         print("From now on \(name) is asked: \(servers.joined(separator: ", ")).\nNext: orchestry info")
@@ -63,6 +70,9 @@ struct ContextAdd: ParsableCommand {
         discussion: "The first one is used from then on. Example: orchestry context add prod https://a.example:8000")
     @Argument(help: "The context: letters, digits, '.', '_' and '-'.") var name: String
     @Argument(help: "Its servers, separated by commas: each is tried in turn.") var servers: String
+    @Option(help: ArgumentHelp("PEM file with the authorities to trust for https.", valueName: "file")) var ca: String?
+    @Option(help: ArgumentHelp("File with the token to show; its path is stored, not the token.", valueName: "file"))
+    var tokenFile: String?
 
     func validate() throws {
         let allowed = name.utf8.allSatisfy { byte in
@@ -77,7 +87,9 @@ struct ContextAdd: ParsableCommand {
     func run() throws {
         var contexts = try Contexts.load()
         let isFirst = contexts.all.isEmpty && contexts.current == nil
-        contexts.all[name] = try GlobalOptions.baseURLs(servers)
+        func absolute(_ path: String?) -> String? { path.map { URL(fileURLWithPath: $0).path } }
+        contexts.all[name] = Contexts.Context(
+            servers: try GlobalOptions.baseURLs(servers), ca: absolute(ca), tokenFile: absolute(tokenFile))
         if isFirst { contexts.current = name }
         try contexts.save()
         let next =

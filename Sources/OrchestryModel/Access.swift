@@ -1,0 +1,152 @@
+/// What a caller may be allowed to do, as tokens and roles name it.
+public enum Verb: String, Hashable, Sendable, Codable, CaseIterable, Comparable {
+    /// Look at apps, nodes, events, metrics and logs. Secrets' names, never their values.
+    case read
+    /// Register and delete apps.
+    case deploy
+    /// Start, stop and retry apps.
+    case run
+    /// Change replicas, the scaling policy and the autoscaler's pauses.
+    case scale
+    /// Steer rollouts, and go back to earlier revisions.
+    case rollout
+    /// Cordon and drain nodes, spread instances.
+    case nodes
+    /// Set and remove secrets.
+    case secrets
+    /// Make, list and revoke tokens.
+    case tokens
+    /// Read the audit trail.
+    case audit
+    /// Make the leader step down.
+    case cluster
+
+    public static func < (left: Verb, right: Verb) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// A set of verbs with a name. Each includes the one before.
+public enum Role: String, Hashable, Sendable, Codable, CaseIterable {
+    case viewer, `operator`, admin
+
+    public var verbs: Set<Verb> {
+        switch self {
+        case .viewer: [.read]
+        case .operator: [.read, .deploy, .run, .scale, .rollout, .nodes]
+        case .admin: Set(Verb.allCases)
+        }
+    }
+
+    /// The roles that include a verb, weakest first.
+    public static func having(_ verb: Verb) -> [Role] { allCases.filter { $0.verbs.contains(verb) } }
+}
+
+/// What one caller may do: a role, narrowed to some verbs and some apps.
+public struct AccessGrant: Hashable, Sendable, Codable {
+    public var role: Role
+    /// nil: all of the role.
+    public var verbs: [Verb]?
+    /// nil: every app, and what belongs to no app.
+    public var apps: [AppName]?
+    public init(role: Role, verbs: [Verb]? = nil, apps: [AppName]? = nil) {
+        self.role = role
+        self.verbs = verbs
+        self.apps = apps
+    }
+
+    public func allows(_ verb: Verb) -> Bool { role.verbs.contains(verb) && verbs?.contains(verb) != false }
+    public func covers(_ app: AppName) -> Bool { apps?.contains(app) != false }
+    public var isLimitedToApps: Bool { apps != nil }
+}
+
+/// Who asked for something, as the node found out that took the request; it travels to the leader with the request.
+public struct Caller: Hashable, Sendable, Codable {
+    /// `token:ci`, `jwt:alice`, `bootstrap`, or `anonymous` where nobody has to say who they are.
+    public var name: String
+    /// Where the request came from, without a port; nil: not known.
+    public var address: String?
+    /// The node that took it.
+    public var node: NodeID?
+    /// nil: everything, because authentication is off.
+    public var grant: AccessGrant?
+    /// The fingerprint of the token that was shown, for the leader to look whether it still holds.
+    public var token: String?
+    public init(
+        name: String, address: String? = nil, node: NodeID? = nil, grant: AccessGrant? = nil, token: String? = nil
+    ) {
+        self.name = name
+        self.address = address
+        self.node = node
+        self.grant = grant
+        self.token = token
+    }
+
+    /// As events and `scaling_decisions` name who did something.
+    public var actor: String {
+        grant == nil ? address.map { "\(name)@\($0)" } ?? name : name
+    }
+}
+
+/// Which apps an operation is about.
+public enum OperationScope: Hashable, Sendable {
+    case app(AppName)
+    /// Shows of several apps what the caller may see.
+    case filtered
+    /// The cluster as a whole: not for callers that are limited to apps.
+    case cluster
+}
+
+extension Operation {
+    public var scope: OperationScope {
+        switch self {
+        case .register(let document, _):
+            // What has no name is refused for that, not for its scope.
+            document["metadata"]?["name"]?.stringValue.map { .app(AppName(unchecked: $0)) } ?? .cluster
+        case .start(let app), .stop(let app), .delete(let app), .scale(let app, _, _), .autoscale(let app, _),
+            .setPolicy(let app, _, _), .simulateMetrics(let app, _), .rollback(let app, _), .pauseRollout(let app),
+            .resumeRollout(let app), .abortRollout(let app), .retry(let app), .appStatus(let app),
+            .appDocument(let app), .appMetrics(let app), .appLogs(let app, _), .why(let app), .simulate(let app, _),
+            .rolloutStatus(let app), .revisions(let app):
+            .app(app)
+        case .events(let app, _): app.map { .app($0) } ?? .filtered
+        // A plan's apps are looked at one by one.
+        case .listApps, .usageOfApps, .plan: .filtered
+        case .cordonNode, .uncordonNode, .drainNode, .rebalance, .stepDown, .setSecret, .removeSecret, .systemMetrics,
+            .listSecrets, .showSecret, .listNodes, .createToken, .revokeToken, .listTokens, .tokensInForce, .audit:
+            .cluster
+        }
+    }
+}
+
+extension Caller {
+    /// Why this caller may not do that because of the apps it is limited to; nil: it may.
+    public func objection(to operation: Operation) -> Problem? {
+        guard let grant, let apps = grant.apps else { return nil }
+        switch operation.scope {
+        case .app(let app):
+            if grant.covers(app) { return nil }
+            return .forbidden(
+                "\(name) is limited to \(Self.list(apps)), and this is about app \(app.rawValue.prefix(63)).")
+        case .filtered: return nil
+        case .cluster:
+            return .forbidden(
+                "\(name) is limited to \(Self.list(apps)), and this is about the cluster as a whole: use a token without "
+                    + "--apps.")
+        }
+    }
+
+    private static func list(_ apps: [AppName]) -> String {
+        apps.isEmpty
+            ? "no app" : "app\(apps.count == 1 ? "" : "s") " + apps.prefix(10).map(\.rawValue).joined(separator: ", ")
+    }
+}
+
+extension Problem {
+    /// 403: who asks is known, and may not.
+    public static func forbidden(_ detail: String) -> Problem {
+        Problem(status: 403, code: "forbidden", title: "Not allowed", detail: detail)
+    }
+    /// 401: who asks is not known.
+    public static func unauthenticated(_ detail: String) -> Problem {
+        Problem(status: 401, code: "unauthenticated", title: "Who asks is not known", detail: detail)
+    }
+}

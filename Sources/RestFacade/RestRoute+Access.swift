@@ -1,0 +1,60 @@
+import HTTPTypes
+import OrchestryModel
+
+/// Who may use which route: the one table of it. A new route must say here what it needs before it compiles.
+extension RestRoute {
+    package enum Access: Hashable, Sendable {
+        /// Anybody, without credentials: says nothing about the cluster.
+        case open
+        /// For callers limited to apps too: about one app, or showing of several what the caller may see.
+        case apps(Verb)
+        /// About the cluster as a whole: not for callers limited to apps.
+        case cluster(Verb)
+    }
+
+    package var access: Access {
+        switch self {
+        case .health, .openAPI: .open
+        case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .simulate, .rolloutStatus,
+            .revisions, .plan, .usageOfApps:
+            .apps(.read)
+        case .register, .deleteApp: .apps(.deploy)
+        case .start, .stop, .retry: .apps(.run)
+        case .scale, .autoscale, .setPolicy, .simulateMetrics: .apps(.scale)
+        case .rollback, .pauseRollout, .resumeRollout, .abortRollout: .apps(.rollout)
+        case .systemMetrics, .prometheusMetrics, .listSecrets, .showSecret, .clusterStatus, .clusterLeader,
+            .clusterHealth, .listNodes:
+            .cluster(.read)
+        case .cordonNode, .uncordonNode, .drainNode, .rebalance: .cluster(.nodes)
+        case .setSecret, .removeSecret: .cluster(.secrets)
+        case .listTokens, .createToken, .revokeToken: .cluster(.tokens)
+        case .audit: .cluster(.audit)
+        case .stepDown: .cluster(.cluster)
+        }
+    }
+
+    /// Why the caller may not use the route, whatever app it names; nil: it may.
+    package func objection(to caller: Caller) -> Problem? {
+        guard let grant = caller.grant else { return nil }
+        switch access {
+        case .open: return nil
+        case .apps(let verb): return Self.missing(verb, grant, caller)
+        case .cluster(let verb):
+            if let problem = Self.missing(verb, grant, caller) { return problem }
+            guard grant.isLimitedToApps else { return nil }
+            return .forbidden(
+                "\(caller.name) is limited to some apps, and \(method.rawValue) \(path) is about the cluster as a whole: "
+                    + "use a token without --apps.")
+        }
+    }
+
+    private static func missing(_ verb: Verb, _ grant: AccessGrant, _ caller: Caller) -> Problem? {
+        guard !grant.allows(verb) else { return nil }
+        let roles = Role.having(verb).map(\.rawValue).joined(separator: ", ")
+        let cause =
+            grant.role.verbs.contains(verb)
+            ? "was given other verbs only (\((grant.verbs ?? []).map(\.rawValue).joined(separator: ", ")))"
+            : "has role \(grant.role.rawValue); roles with it: \(roles)"
+        return .forbidden("This needs the verb '\(verb.rawValue)', and \(caller.name) \(cause).")
+    }
+}
