@@ -89,6 +89,8 @@ public struct Caller: Hashable, Sendable, Codable {
 /// Which apps an operation is about.
 public enum OperationScope: Hashable, Sendable {
     case app(AppName)
+    /// All of these.
+    case apps([AppName])
     /// Shows of several apps what the caller may see.
     case filtered
     /// The cluster as a whole: not for callers that are limited to apps.
@@ -108,8 +110,9 @@ extension Operation {
             .rolloutStatus(let app), .revisions(let app):
             .app(app)
         case .events(let app, _): app.map { .app($0) } ?? .filtered
-        // A plan's apps are looked at one by one.
-        case .listApps, .usageOfApps, .plan: .filtered
+        case .listApps, .usageOfApps: .filtered
+        case .plan(let documents):
+            .apps(documents.compactMap { $0["metadata"]?["name"]?.stringValue.map(AppName.init(unchecked:)) })
         case .cordonNode, .uncordonNode, .drainNode, .rebalance, .stepDown, .setSecret, .removeSecret, .systemMetrics,
             .listSecrets, .showSecret, .listNodes, .createToken, .revokeToken, .listTokens, .tokensInForce, .audit:
             .cluster
@@ -126,6 +129,10 @@ extension Caller {
             if grant.covers(app) { return nil }
             return .forbidden(
                 "\(name) is limited to \(Self.list(apps)), and this is about app \(app.rawValue.prefix(63)).")
+        case .apps(let named):
+            guard let foreign = named.first(where: { !grant.covers($0) }) else { return nil }
+            return .forbidden(
+                "\(name) is limited to \(Self.list(apps)), and this is about app \(foreign.rawValue.prefix(63)), too.")
         case .filtered: return nil
         case .cluster:
             return .forbidden(

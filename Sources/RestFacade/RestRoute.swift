@@ -30,7 +30,7 @@ package enum RestRoute: String, CaseIterable, Sendable {
     }
 
     /// Whether it asks for a change. A simulation is sent with POST for its body and changes nothing.
-    package var isWrite: Bool { method != .get && self != .simulate }
+    package var isWrite: Bool { method != .get && self != .simulate && self != .plan }
 
     /// As OpenAPI and the router write it: a segment in braces stands for any one.
     package var path: String {

@@ -15,10 +15,6 @@ extension LeaderTerm {
         for (index, document) in documents.enumerated() {
             do {
                 let (spec, flat) = try AppSpec.parse(document)
-                guard request.caller?.grant?.covers(spec.name) != false else {
-                    throw Problem.forbidden(
-                        "\(request.actor) is limited to some apps, and \(spec.name) is not one of them.")
-                }
                 try checkRegistration(of: spec, among: planned, request)
                 let current = planned[spec.name]
                 let next = try await registration(of: spec, flat, over: current).application
