@@ -143,7 +143,8 @@ extension Operation {
             )
         case .revokeToken(let name): ("revokeToken", ["token": .string(name.rawValue)])
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
-            .listSecrets, .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit:
+            .listSecrets, .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit,
+            .plan, .usageOfApps:
             ("read", .null)
         }
     }
