@@ -5,7 +5,7 @@ package protocol CallerIdentification: Sendable {
     /// - Parameters:
     ///   - authorization: the header's value; nil: there is none.
     ///   - address: the client's, without a port.
-    func identify(authorization: String?, address: String?) -> Identification
+    func identify(authorization: String?, address: String?) async -> Identification
 }
 
 package enum Identification: Hashable, Sendable {

@@ -13,16 +13,20 @@ package final class Gatekeeper: CallerIdentification {
         package var wall: @Sendable () -> WallTime
         /// An address was locked out for so long.
         package var lockedOut: @Sendable (_ address: String, _ time: Duration, _ reason: String) -> Void
+        /// Reads the tokens anew; returns when that is done, or takes too long.
+        package var refresh: @Sendable () async -> Void
         package var throttle: FailureThrottle.Settings
         package init(
             node: NodeID, now: @escaping @Sendable () -> Instant, wall: @escaping @Sendable () -> WallTime,
             lockedOut: @escaping @Sendable (String, Duration, String) -> Void = { _, _, _ in },
+            refresh: @escaping @Sendable () async -> Void = {},
             throttle: FailureThrottle.Settings = .init()
         ) {
             self.node = node
             self.now = now
             self.wall = wall
             self.lockedOut = lockedOut
+            self.refresh = refresh
             self.throttle = throttle
         }
     }
@@ -75,7 +79,7 @@ package final class Gatekeeper: CallerIdentification {
 
     // MARK: Who asks
 
-    package func identify(authorization: String?, address: String?) -> Identification {
+    package func identify(authorization: String?, address: String?) async -> Identification {
         let place = address ?? "unknown"
         let now = configuration.now()
         if let left = state.withLock({ $0.throttle.lockLeft(place, at: now) }) {
@@ -88,7 +92,7 @@ package final class Gatekeeper: CallerIdentification {
                         + "or ORCHESTRY_TOKEN)."))
         }
         do throws(WebTokenRules.Refusal) {
-            return .known(try caller(authorization, address: address))
+            return .known(try await caller(authorization, address: address))
         } catch {
             return failed(place, error, at: now)
         }
@@ -112,14 +116,16 @@ package final class Gatekeeper: CallerIdentification {
             retryAfterSeconds: seconds)
     }
 
-    private func caller(_ authorization: String, address: String?) throws(WebTokenRules.Refusal) -> Caller {
+    private func caller(
+        _ authorization: String, address: String?
+    ) async throws(WebTokenRules.Refusal) -> Caller {
         let parts = authorization.split(separator: " ", omittingEmptySubsequences: true)
         guard parts.count == 2, parts[0].lowercased() == "bearer" else {
             throw .init("the Authorization header must be 'Bearer TOKEN'")
         }
         let text = String(parts[1])
         let wall = configuration.wall()
-        if text.hasPrefix(TokenText.prefix) { return try tokenCaller(text, address: address, at: wall) }
+        if text.hasPrefix(TokenText.prefix) { return try await tokenCaller(text, address: address, at: wall) }
         guard let verifier = state.withLock({ $0.verifier }), WebTokenVerifier.looksLike(text) else {
             throw .init("it is no token of this cluster, and JSON Web Tokens are not set up or it is none")
         }
@@ -129,23 +135,35 @@ package final class Gatekeeper: CallerIdentification {
 
     private func tokenCaller(
         _ text: String, address: String?, at wall: WallTime
-    ) throws(WebTokenRules.Refusal) -> Caller {
+    ) async throws(WebTokenRules.Refusal) -> Caller {
         guard TokenText.isWellFormed(text) else { throw .init("the token is cut short or has a typing error") }
         let hash = TokenText.hash(text)
-        let found = state.withLock { state -> APIToken? in
-            guard let token = state.tokens[hash] else { return nil }
+        if let caller = try known(hash, address: address, at: wall) { return caller }
+        // One that another node has made a moment ago is no failure. What is read meanwhile may have been read before it
+        // was made: so once more.
+        for _ in 0..<2 {
+            await configuration.refresh()
+            if let caller = try known(hash, address: address, at: wall) { return caller }
+        }
+        throw .init("the token is not known: revoked, or of another cluster")
+    }
+
+    private func known(
+        _ hash: String, address: String?, at wall: WallTime
+    ) throws(WebTokenRules.Refusal) -> Caller? {
+        let (token, isBootstrap) = state.withLock { state -> (APIToken?, Bool) in
+            guard let token = state.tokens[hash] else { return (nil, state.bootstrapHash == hash) }
             if !token.hasExpired(at: wall) { state.uses[hash] = wall }
-            return token
+            return (token, false)
         }
-        if let token = found {
-            guard !token.hasExpired(at: wall) else { throw .init("token \(token.name) has expired") }
+        if isBootstrap {
             return Caller(
-                name: "token:\(token.name)", address: address, node: configuration.node, grant: token.grant,
-                token: token.fingerprint)
+                name: "bootstrap", address: address, node: configuration.node, grant: AccessGrant(role: .admin))
         }
-        guard state.withLock({ $0.bootstrapHash }) == hash else {
-            throw .init("the token is not known: revoked, or of another cluster")
-        }
-        return Caller(name: "bootstrap", address: address, node: configuration.node, grant: AccessGrant(role: .admin))
+        guard let token else { return nil }
+        guard !token.hasExpired(at: wall) else { throw .init("token \(token.name) has expired") }
+        return Caller(
+            name: "token:\(token.name)", address: address, node: configuration.node, grant: token.grant,
+            token: token.fingerprint)
     }
 }

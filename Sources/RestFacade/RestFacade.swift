@@ -63,7 +63,9 @@ package struct RestFacade: Sendable {
         let address = context.address(request, proxies: configuration.proxies)
         do {
             if route.access != .open {
-                switch identification.identify(authorization: request.headers[.authorization], address: address) {
+                switch await identification.identify(
+                    authorization: request.headers[.authorization], address: address)
+                {
                 case .unknown(let problem): throw problem
                 case .known(let caller):
                     context.caller = caller

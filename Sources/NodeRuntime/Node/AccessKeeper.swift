@@ -14,7 +14,8 @@ import Synchronization
 ///
 /// Every node has a copy of the tokens (their hashes) in memory and in a file of its own, and reads them anew every two
 /// seconds: from PostgreSQL, or from the leader where it can't. So credentials are checked without a leader and with
-/// PostgreSQL gone, also after a restart. A revoked token is refused by the leader at once, since it revoked it, and with
+/// PostgreSQL gone, also after a restart. A token that is not known is looked for at once before it is refused, so one that
+/// was just made is known everywhere. A revoked token is refused by the leader at once, since it revoked it, and with
 /// that for everything but what a node answers by itself (the cluster's status, its metrics page); for that within two
 /// seconds of the change, on every node that reaches PostgreSQL or the leader. On one that reaches neither, until it does:
 /// it can't tell anything but its own view then.
@@ -29,7 +30,8 @@ final class AccessKeeper: Sendable {
         var pendingCertificate: [FileStamp?]?
         var certificateStamps: [FileStamp?]?
         var bootstrapStamp: [FileStamp?]?
-        var rounds = 0
+        var usesStoredAt: Instant?
+        var readAt: Instant?
         var isStale = false
     }
 
@@ -48,6 +50,10 @@ final class AccessKeeper: Sendable {
     private let triggers: AsyncStream<Bool>
     private let trigger: AsyncStream<Bool>.Continuation
     private let start = Mutex(Memory())
+    /// The tokens were read, or could not be.
+    private let reads = ChangeSignal()
+    /// So often at most: whoever sends tokens that don't exist must not keep PostgreSQL busy.
+    private static let shortest = Duration.milliseconds(200)
 
     /// - Parameters:
     ///   - folder: where the copy of the tokens is kept.
@@ -67,6 +73,7 @@ final class AccessKeeper: Sendable {
         self.store = store
         self.record = record
         (triggers, trigger) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingNewest(2))
+        let (trigger, reads) = (trigger, reads)
         gatekeeper = Gatekeeper(
             .init(
                 node: node, now: { clock.now() }, wall: { clock.wall() },
@@ -75,6 +82,11 @@ final class AccessKeeper: Sendable {
                         .callerLockedOut, nil,
                         "\(address) is locked out for \(Int(time.inSeconds)) s after failed authentication (last: \(reason))",
                         ["address": .string(address), "seconds": JSONValue(Int(time.inSeconds))])
+                },
+                refresh: {
+                    let seen = reads.count
+                    trigger.yield(false)
+                    await reads.wait(after: seen, atMost: .seconds(1))
                 }))
     }
 
@@ -146,10 +158,16 @@ final class AccessKeeper: Sendable {
         guard settings.isRequired else { return }
         await lookAtKeys(&memory)
         await lookAtBootstrap(&memory)
+        if let last = memory.readAt {
+            let left = Self.shortest - (clock.now() - last)
+            if left > .zero { try? await Task.sleep(for: left) }  // Cancelled: the loop ends.
+        }
+        memory.readAt = clock.now()
         await refreshTokens(&memory)
-        memory.rounds += 1
+        reads.notify()
         // By the minute: a busy token is one small write a minute and node.
-        guard memory.rounds.isMultiple(of: 30) else { return }
+        guard clock.now() - (memory.usesStoredAt ?? .zero) >= .seconds(60) else { return }
+        memory.usesStoredAt = clock.now()
         let uses = gatekeeper.takeUses()
         if !uses.isEmpty, await !store(uses) { gatekeeper.putBack(uses) }
     }

@@ -1,3 +1,4 @@
+import Authentication
 import Autoscaling
 import Foundation
 import MetricsCache

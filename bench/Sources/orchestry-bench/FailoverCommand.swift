@@ -142,7 +142,9 @@ struct FailoverCommand: AsyncParsableCommand {
             successor = cluster.nodes[try await cluster.settled(within: .seconds(limit))].id
         }
         let kill = Kill(victim: victim, successor: successor, killedAt: killedAt, acceptedAt: accepted)
-        progress("\(number) of \(kills): \(victim) killed, \(Report.format(kill.milliseconds)) ms to the next write")
+        progress(
+            "\(number) of \(kills): \(victim) got SIG\(signal.rawValue), \(Report.format(kill.milliseconds)) ms to the next write"
+        )
         return kill
     }
 
