@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Certificates
 import Foundation
 import NIOCore
+import NIOHTTP1
 import OrchestryModel
 
 /// Looks at this machine: whether a node can work here.
