@@ -82,7 +82,7 @@ import WireProtocol
         var maker = MessageMaker(seed: 1)
         let expected: [(Any, Int)] = [
             (maker.nodeInfo(), 5), (maker.routing(), 10), (maker.status(), 15), (maker.table(), 2),
-            (RoutingTable.Route(app: maker.app(), routing: maker.routing(), targets: []), 4),
+            (RoutingTable.Route(app: maker.app(), routing: maker.routing(), targets: []), 5),
             (RoutingTable.Target(instance: maker.instance(), endpoint: maker.endpoint()), 3),
             (maker.sample(), 10), (InstanceSample(instance: maker.instance()), 7), (maker.event(), 7),
             (maker.decision(), 11), (maker.endpoint(), 2),

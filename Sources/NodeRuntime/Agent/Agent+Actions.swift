@@ -67,11 +67,13 @@ extension Agent {
     }
 
     private func startContainer(of assignment: Assignment, epoch: Epoch) -> Job {
-        let (engine, keys) = (engine, secretKeys)
+        let (engine, keys, starts) = (engine, secretKeys, starts)
         return { [weak self] in
             do {
-                let container = try await engine.start(
-                    assignment, epoch: epoch, secrets: try assignment.openSecrets(with: keys))
+                let container = try await starts.withLock {
+                    try await engine.start(
+                        assignment, epoch: epoch, secrets: try assignment.openSecrets(with: keys))
+                }
                 await self?.noteEndpoints(of: container.container, assignment.instance)
                 self?.submit(
                     .lifecycle(

@@ -61,6 +61,8 @@ actor Agent {
     /// True once every adopted instance was probed, or had its time: until then reports would make the leader take
     /// serving instances out of routing.
     var settled = false
+    /// The engine gets so many starts at once: more only make each of them slower, and hold up stops and probes.
+    let starts = AsyncLock(places: 10)
     private(set) var capacity: (millicores: Int, memoryBytes: Int64) = (0, 0)
     private let configuredCapacity: (millicores: Int?, memoryBytes: Int64?)
 
