@@ -88,7 +88,8 @@ struct ContextTests {
             status: .stopped, replicas: 0, createdAt: WallTime(seconds: 1), updatedAt: WallTime(seconds: 1))
         let answer = Presentation.appList([Presentation.appListEntry(application, readyReplicas: 0)])
         try await FakeServer.run({ _, _ in ControlResponse(body: answer) }) { server in
-            #expect(try await CommandLineRun.run(["names", "apps"], server: server.url).output == "web\n")
+            let run = try await CommandLineRun.run(["names", "apps"], server: server.url)
+            #expect(run.output == "web\n")
         }
     }
 }
