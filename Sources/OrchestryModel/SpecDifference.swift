@@ -19,7 +19,8 @@ public struct SpecDifference: Hashable, Sendable {
     /// by these (a new order alone is then one difference), any other by position.
     public static func between(_ old: JSONValue, and new: JSONValue) -> [SpecDifference] {
         var found: [SpecDifference] = []
-        compare(given(old), given(new), at: "", into: &found)
+        // Not as left out altogether when they are empty: their fields are what differs.
+        compare(given(old) ?? [:], given(new) ?? [:], at: "", into: &found)
         return found
     }
 

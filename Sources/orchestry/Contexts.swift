@@ -43,7 +43,8 @@ struct Contexts {
             stored["token_file"] = context.tokenFile.map { .string($0) }
             return JSONValue.object(stored)
         }
-        members["contexts"] = kept.isEmpty ? nil : .object(kept)
+        members["contexts"] = .object(kept)
+        if kept.isEmpty { members.removeValue(forKey: "contexts") }
         members["current_context"] = current.map { .string($0) }
         try UserConfiguration.write(members)
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import OrchestryModel
 
 /// What every command that talks to the cluster takes.
 struct GlobalOptions: ParsableArguments {
@@ -38,8 +39,12 @@ struct GlobalOptions: ParsableArguments {
     var timeout: Double = 10
 
     func validate() throws {
-        guard server == nil || context == nil else { throw ValidationError("--server and --context: give one of them") }
-        guard timeout >= 0, timeout <= 86_400 else { throw ValidationError("--timeout must be 0 to 86400 seconds") }
+        guard server == nil || context == nil else {
+            throw ArgumentParser.ValidationError("--server and --context: give one of them")
+        }
+        guard timeout >= 0, timeout <= 86_400 else {
+            throw ArgumentParser.ValidationError("--timeout must be 0 to 86400 seconds")
+        }
     }
 
     /// Runs `body` with a client for the servers these options name.
@@ -60,6 +65,12 @@ struct GlobalOptions: ParsableArguments {
             await client.shutdown()
             throw error
         }
+    }
+
+    /// Asks, and prints the answer.
+    /// - Parameter table: as `Output.show` takes it.
+    func show(_ ask: (APIClient) async throws -> JSONValue, table: (JSONValue) -> String) async throws {
+        try await withClient { Output.show(try await ask($0), as: output, table: table) }
     }
 
     /// Base URLs without a slash at the end; never empty.

@@ -3,16 +3,11 @@ import OrchestryModel
 
 enum Output {
     /// Prints an answer in the format asked for.
-    /// - Parameters:
-    ///   - table: the human form; may be several lines, without a newline at the end.
-    ///   - wide: the same with more columns; nil: there are no more.
-    static func show(
-        _ answer: JSONValue, as format: OutputFormat, table: (JSONValue) -> String,
-        wide: ((JSONValue) -> String)? = nil
-    ) {
+    /// - Parameter table: the human form, with more columns for `.wide` where there are more; may be several lines,
+    ///   without a newline at the end.
+    static func show(_ answer: JSONValue, as format: OutputFormat, table: (JSONValue) -> String) {
         switch format {
-        case .table: print(table(answer))
-        case .wide: print(wide.map { $0(answer) } ?? table(answer))
+        case .table, .wide: print(table(answer))
         case .json: print(answer.jsonText(pretty: true))
         case .yaml: print(YAMLText.write(answer), terminator: "")
         }
@@ -44,6 +39,15 @@ enum Output {
             }
             return cells.joined(separator: "  ")
         }.joined(separator: "\n")
+    }
+
+    /// A list of an answer as a table, a row for each element.
+    /// - Parameter none: what is said when it is empty.
+    static func table(
+        of list: String, in answer: JSONValue, none: String, _ headings: [String], row: (JSONValue) -> [String]
+    ) -> String {
+        let elements = answer[list]?.arrayValue ?? []
+        return elements.isEmpty ? none : table(headings, elements.map(row))
     }
 
     /// `name: value` lines, values in one column.

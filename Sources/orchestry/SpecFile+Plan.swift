@@ -20,7 +20,11 @@ extension SpecFile {
             do {
                 let answer = try await client.post(
                     "/apps/plan", ["documents": .array(part.map(\.document))])
-                plans += answer["apps"]?.arrayValue ?? []
+                let told = answer["apps"]?.arrayValue ?? []
+                guard told.count == part.count else {
+                    throw CommandFailure.local("the cluster planned \(told.count) of \(part.count) documents")
+                }
+                plans += told
             } catch CommandFailure.refused(422, let problem) {
                 violations += (problem["violations"]?.arrayValue ?? []).map { placed($0, among: Array(part)) }
             }

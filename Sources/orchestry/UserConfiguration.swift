@@ -53,7 +53,8 @@ struct UserConfiguration {
         var members = (try? Self.document().objectValue) ?? [:]  // An unreadable file is what `set` is there to mend.
         members["host"] = .string(host)
         members["port"] = JSONValue(port)
-        members["scheme"] = isSecure ? "https" : nil
+        members["scheme"] = "https"
+        if !isSecure { members.removeValue(forKey: "scheme") }
         members["ca"] = ca.map { .string($0) }
         members["token"] = token.map { .string($0) }
         try Self.write(members)
@@ -69,6 +70,14 @@ struct UserConfiguration {
             throw CommandFailure.local(failure.description)
         } catch {
             throw CommandFailure.local("\(path) cannot be written: \(error.localizedDescription)")
+        }
+    }
+
+    /// Says so when a variable comes before what a command has just stored: it would have no effect.
+    /// - Parameter names: of the variables that do.
+    static func warn(of names: String...) {
+        for name in names where !ProcessInfo.processInfo.environment[name, default: ""].isEmpty {
+            Output.complain("But \(name) is set here and comes first: unset \(name)")
         }
     }
 

@@ -147,10 +147,37 @@ struct ApplyTests {
             try await FakeServer.run(raced) { server in
                 let run = try await CommandLineRun.run(["apply", file.path], server: server.url)
                 #expect(run.exitCode == 1)
-                #expect(run.errors.contains("app shop: The app's spec is another one by now"), "\(run.errors)")
-                #expect(run.errors.contains("0 of 1 documents were applied before"), "\(run.errors)")
+                #expect(run.errors.contains("a.yaml, app shop: not applied. 0 of 1 documents"), "\(run.errors)")
+                #expect(run.errors.contains("Error: The app's spec is another one by now"), "\(run.errors)")
             }
             #expect(cluster["shop"]?.spec.image == "shop:1")
+        }
+    }
+
+    @Test func `an app that is registered and does not start is told of`() async throws {
+        let cluster = SpecCluster()
+        let stubborn: @Sendable (ControlRequest, Int) -> ControlResponse = { request, number in
+            if case .start(let name) = request.operation, name.rawValue == "b" {
+                return ControlResponse(.appNotFound(name))
+            }
+            return cluster.answer(request, number)
+        }
+        try await CommandLineRun.withFolder { folder in
+            let file = folder.appendingPathComponent("all.yaml")
+            try ["a", "b", "c"].map { Self.spec($0) }.joined(separator: "\n---\n").write(
+                to: file, atomically: true, encoding: .utf8)
+            try await FakeServer.run(stubborn) { server in
+                let run = try await CommandLineRun.run(["apply", file.path, "--up"], server: server.url)
+                #expect(run.exitCode == 4, "\(run.errors)")
+                for words in ["a: registered, revision 1; started.", "b: registered, revision 1; it is stopped"] {
+                    #expect(run.output.contains(words), "\(run.output)")
+                }
+                #expect(
+                    run.errors.contains(
+                        "(document 2), app b: registered, but not started. 1 of 3 documents were applied before it, "
+                            + "1 after it were not looked at."), "\(run.errors)")
+                #expect(cluster["c"] == nil)
+            }
         }
     }
 

@@ -114,6 +114,51 @@ struct ComposeTests {
         }
     }
 
+    /// Each key that this service has and no spec has words for; and what it is called in the report.
+    private static let strange: [(key: String, told: String)] = [
+        ("cap_add: NET_ADMIN", "cap_add: it must be a list"), ("cap_add: [[A]]", "cap_add: it must be a text"),
+        ("environment: [{A: b}]", "environment: {"), ("environment: x", "environment: it must be a map or a list"),
+        ("expose: 80", "expose: it must be a list"), ("expose: ['80-90']", "expose: 80-90: no port"),
+        ("ports: ['${PORT}:80', '80-90:80-90', '81']", "ports: \"${PORT}:80\" holds a variable"),
+        ("ports: ['80-90:80-90', '81']", "ports: 80-90:80-90: no port"),
+        ("ports: [{target: 81, mode: host}]", "ports.mode: not available"),
+        ("ports: [{published: 81}]", "ports: {"),
+        ("tmpfs: [{a: b}]", "tmpfs: it must be a text"), ("tmpfs: '/run:mode=700'", "tmpfs: /run:mode=700: mode=700"),
+        ("volumes: [{type: tmpfs, target: /run, tmpfs: {mode: 700}}]", "volumes.tmpfs.mode: not available"),
+        ("volumes: [{type: volume, source: a, target: /a, volume: {nocopy: true}}]", "volumes: {"),
+        ("volumes: [/data]", "volumes: /data: an anonymous volume"),
+        ("healthcheck: {test: [CMD, a], start_interval: 1s}", "healthcheck.start_interval: not available"),
+        ("healthcheck: {test: [CMD, a], retries: many}", "healthcheck.retries: many is not a number"),
+        ("healthcheck: {test: [CMD, a], interval: often}", "healthcheck.interval: often is not a duration"),
+        ("healthcheck: x", "healthcheck: it must be a map"),
+        ("healthcheck: {interval: 5s}", "healthcheck: it has no test"),
+        ("deploy: x", "deploy: it must be a map"), ("deploy: {mode: global}", "deploy.mode: not available"),
+        ("deploy: {resources: {limits: {devices: [a]}}}", "deploy.resources.limits.devices: not available"),
+        ("deploy: {replicas: 0}", "deploy.replicas: 0: must be 1 to 1000"),
+        ("logging: {driver: syslog}", "logging: the driver syslog"),
+        ("logging: {driver: json-file, options: {tag: a}}", "logging.options.tag: not available"),
+        ("logging: x", "logging: it must be a map"), ("labels: x", "labels: it must be a map or a list"),
+        ("labels: {a: }", "labels.a: it has no value"), ("restart: 'no'", "restart: no: an app is always kept running"),
+        ("pull_policy: daily", "pull_policy: daily has no counterpart"), ("cpus: many", "cpus: not a number"),
+        ("mem_limit: 1x", "mem_limit: not a size"), ("pids_limit: x", "pids_limit: not a number"),
+        ("stop_grace_period: soon", "stop_grace_period: not a duration"),
+        ("read_only: 2", "read_only: it must be true"),
+        ("command: \"a 'b\"", "command: a quote"), ("command: [$A]", "command: it holds a variable"),
+        ("entrypoint: []", "entrypoint: it is empty"), ("working_dir: [a]", "working_dir: it must be a text"),
+        ("networks: ", "networks: it is empty"), ("env_file: .env", "env_file: the file is not read"),
+        ("x-own: 1", "x-own: an extension"),
+    ]
+
+    @Test func `what has no counterpart, or makes no sense, is said and not dropped`() async throws {
+        let services = Self.strange.enumerated().map { "  s\($0): {image: i:1, \($1.key)}\n" }.joined()
+        let run = try await imported("services:\n" + services)
+        let sections = run.errors.split(separator: "\n", omittingEmptySubsequences: false)
+        for (number, row) in Self.strange.enumerated() {
+            let lines = sections.drop { $0 != "s\(number):" }.dropFirst().prefix { $0.hasPrefix("  ") }
+            #expect(lines.contains { $0.hasPrefix("  not used  \(row.told)") }, "\(row.key)\n\(Array(lines))")
+        }
+    }
+
     @Test func `a folder of files, none overwritten`() async throws {
         try await CommandLineRun.withFolder { folder in
             let to = folder.appendingPathComponent("deploy").path

@@ -31,6 +31,12 @@ struct ContextTests {
                     #expect(counts() == [1, 2])
                     #expect(try await run("list", server: two.url).exitCode == 0)
                     #expect(counts() == [1, 3])
+                    let overruled = try await run("context", "use", "two", server: one.url)
+                    #expect(overruled.errors.contains("ORCHESTRY_SERVER is set here and comes first"))
+                    let stored = try await run("config", "set", "--host", "nowhere.invalid")
+                    #expect(stored.errors.contains("the context two is in use and comes first"), "\(stored.errors)")
+                    #expect(try await run("context", "use", "-").exitCode == 0)
+                    #expect(try await run("config", "show").output.contains("Asked:  http://nowhere.invalid:8000"))
                     #expect(try await run("context", "use", "two").exitCode == 0)
                     #expect(try await run("list").exitCode == 0)
                     #expect(counts() == [1, 4])
@@ -41,7 +47,7 @@ struct ContextTests {
                     let names = try await run("names", "contexts")
                     #expect(names.output == "one\n")
                     let json = try await run("context", "list", "-o", "json")
-                    #expect(try JSONValue(jsonText: json.output)["current"] == nil)
+                    #expect(try JSONValue(jsonText: json.output)["current"] == .null)
                 }
             }
         }

@@ -1,10 +1,9 @@
-import Foundation
 import NIOHTTP1
 import OrchestryModel
 import TestSupport
 import Testing
 
-/// `POST /apps/plan`, conditions on specs, and the commands made of them, on real nodes.
+/// `POST /apps/plan` and conditions on specs, on real nodes.
 @Suite(.serialized, .enabled(if: servicesExpected, "needs the real services"), .timeLimit(.minutes(5)))
 struct PlanTests {
     /// `document` with one field of a section set.
@@ -14,25 +13,6 @@ struct PlanTests {
         members[key] = value
         document[section] = .object(members)
         return .object(document)
-    }
-
-    /// Runs the built CLI against the cluster's nodes.
-    private func run(_ arguments: [String], _ cluster: Cluster) throws -> (status: Int32, output: String) {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: Cluster.daemon).deletingLastPathComponent()
-            .appendingPathComponent("orchestry")
-        process.arguments = arguments
-        process.environment = [
-            "HOME": cluster.folder.path, "PATH": "/usr/bin:/bin",
-            "ORCHESTRY_SERVER": cluster.members.map { "http://127.0.0.1:\($0.apiPort)" }.joined(separator: ","),
-        ]
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardError = pipe
-        try process.run()
-        let data = try pipe.fileHandleForReading.readToEnd() ?? Data()
-        process.waitUntilExit()
-        return (process.terminationStatus, String(decoding: data, as: UTF8.self))
     }
 
     @Test func `a plan tells what happens, and a condition keeps another's change`() async throws {
@@ -92,29 +72,6 @@ struct PlanTests {
             #expect(
                 both.json["violations"]?.arrayValue?.first?["field"] == "documents[1].spec.routing.hosts",
                 "\(both.text)")
-        }
-    }
-
-    @Test func `200 apps are applied, and a second time nothing is`() async throws {
-        try await withCluster("apply", Cluster.Options(proxy: false)) { cluster in
-            _ = try await cluster.leader()
-            let folder = cluster.folder.path + "/apps"
-            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-            for number in 1...200 {
-                try JSONEncoder().encode(Cluster.document("app-\(number)")).write(
-                    to: URL(fileURLWithPath: "\(folder)/\(number).json"))
-            }
-            let clock = ContinuousClock()
-            let begun = clock.now
-            let first = try run(["apply", folder], cluster)
-            print("apply of 200 apps: \(clock.now - begun)")
-            #expect(first.status == 0, "\(first.output)")
-            #expect(first.output.contains("200 apps: 200 new."), "\(first.output.suffix(300))")
-            let again = clock.now
-            let second = try run(["apply", folder], cluster)
-            print("apply of 200 apps without change: \(clock.now - again)")
-            #expect(second.output.contains("200 apps: 200 without change."), "\(second.output.suffix(300))")
-            #expect(try run(["plan", folder], cluster).status == 0)
         }
     }
 }

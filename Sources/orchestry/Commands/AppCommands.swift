@@ -12,15 +12,14 @@ struct Register: AsyncParsableCommand {
 
     func run() async throws {
         let document = try SpecFile.read(file)
-        try await options.withClient { client in
-            let answer = try await client.post("/apps/register", document)
-            Output.show(answer, as: options.output) { answer in
-                let name = Output.cell(answer["app"])
-                return """
-                    Registered \(name), revision \(Output.cell(answer["revision"])).
-                    Next: orchestry up \(name), or, where it runs already, orchestry status \(name)
-                    """
-            }
+        try await options.show {
+            try await $0.post("/apps/register", document)
+        } table: { answer in
+            let name = Output.cell(answer["app"])
+            return """
+                Registered \(name), revision \(Output.cell(answer["revision"])).
+                Next: orchestry up \(name), or, where it runs already, orchestry status \(name)
+                """
         }
     }
 }
@@ -61,11 +60,10 @@ struct Down: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/down"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                "\(name): stopped (\(Output.count(answer["containers_stopped"], "container")))."
-            }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/down"), app: name)
+        } table: { answer in
+            "\(name): stopped (\(Output.count(answer["containers_stopped"], "container")))."
         }
     }
 }
@@ -78,9 +76,10 @@ struct Delete: AsyncParsableCommand {
 
     func run() async throws {
         if !force { try confirm() }
-        try await options.withClient { client in
-            let answer = try await client.delete(APIClient.appPath(name), app: name)
-            Output.show(answer, as: options.output) { _ in "\(name): deleted." }
+        try await options.show {
+            try await $0.delete(APIClient.appPath(name), app: name)
+        } table: { _ in
+            "\(name): deleted."
         }
     }
 
@@ -121,17 +120,16 @@ struct Scale: AsyncParsableCommand {
                 try ShortDuration.seconds(length, option: "--for", 1...AutoscaleChange.longestSeconds))
         }
         let request = JSONValue.object(body)
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/scale"), request, app: name)
-            Output.show(answer, as: options.output) { answer in
-                let replicas = Output.count(answer["replicas"], "replica")
-                if let until = answer["fixed_until"] {
-                    return "\(name): \(replicas) wanted, fixed until \(Output.time(until))."
-                }
-                return answer["status"] == "no_change"
-                    ? "\(name): \(replicas) wanted already."
-                    : "\(name): \(replicas) wanted. `orchestry why \(name)` tells when the autoscaler changes that."
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/scale"), request, app: name)
+        } table: { answer in
+            let replicas = Output.count(answer["replicas"], "replica")
+            if let until = answer["fixed_until"] {
+                return "\(name): \(replicas) wanted, fixed until \(Output.time(until))."
             }
+            return answer["status"] == "no_change"
+                ? "\(name): \(replicas) wanted already."
+                : "\(name): \(replicas) wanted. `orchestry why \(name)` tells when the autoscaler changes that."
         }
     }
 }
@@ -144,13 +142,12 @@ struct Retry: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/retry"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                let instances = answer["instances"]?.arrayValue ?? []
-                guard !instances.isEmpty else { return "\(name): nothing waits to be tried again." }
-                return "\(name): trying again: \(instances.compactMap(\.stringValue).joined(separator: ", "))."
-            }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/retry"), app: name)
+        } table: { answer in
+            let instances = answer["instances"]?.arrayValue ?? []
+            guard !instances.isEmpty else { return "\(name): nothing waits to be tried again." }
+            return "\(name): trying again: \(instances.compactMap(\.stringValue).joined(separator: ", "))."
         }
     }
 }

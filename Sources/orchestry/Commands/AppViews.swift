@@ -6,28 +6,21 @@ struct List: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get("/apps")
-            Output.show(answer, as: options.output) {
-                table($0, isWide: false)
-            } wide: {
-                table($0, isWide: true)
-            }
-        }
-    }
-
-    private func table(_ answer: JSONValue, isWide: Bool) -> String {
-        let apps = answer["apps"]?.arrayValue ?? []
-        guard !apps.isEmpty else { return "No apps yet. Register one: orchestry register FILE" }
-        let more = isWide ? ["TYPE", "HOSTS", "MIN", "MAX", "UPDATED", "LAST SCALED"] : []
-        return Output.table(
-            ["NAME", "STATUS", "READY", "WANTED", "MODE", "REVISION", "IMAGE"] + more,
-            apps.map { app in
+        try await options.show {
+            try await $0.get("/apps")
+        } table: { answer in
+            let isWide = options.output == .wide
+            let more = isWide ? ["TYPE", "HOSTS", "MIN", "MAX", "UPDATED", "LAST SCALED"] : []
+            return Output.table(
+                of: "apps", in: answer, none: "No apps yet. Register one: orchestry apply FILE --up",
+                ["NAME", "STATUS", "READY", "WANTED", "MODE", "REVISION", "IMAGE"] + more
+            ) { app in
                 let status = app["idle"] == true ? "idle" : Output.cell(app["status"])
                 return [Output.cell(app["name"]), status]
                     + ["ready_replicas", "replicas", "mode", "revision"].map { Output.cell(app[$0]) }
                     + [Output.cell(app["spec"]?["image"])] + (isWide ? wideCells(app) : [])
-            })
+            }
+        }
     }
 
     /// Hosts and bounds as the document has them: `-` where it leaves them to the defaults.
@@ -47,13 +40,10 @@ struct Status: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get(APIClient.appPath(name, "/status"), app: name)
-            Output.show(answer, as: options.output) {
-                table($0, isWide: false)
-            } wide: {
-                table($0, isWide: true)
-            }
+        try await options.show {
+            try await $0.get(APIClient.appPath(name, "/status"), app: name)
+        } table: {
+            table($0, isWide: options.output == .wide)
         }
     }
 

@@ -36,21 +36,32 @@ struct Apply: AsyncParsableCommand {
                 }
             }
             var results: [JSONValue] = []
-            for (file, plan) in zip(documents, plans) {
+            for (index, (file, plan)) in zip(documents, plans).enumerated() {
                 do {
-                    results.append(try await apply(file, plan, with: client))
-                } catch let failure as CommandFailure {
+                    results.append(try await registered(file, plan, with: client))
+                    if up, plan["status"] == "stopped" {
+                        results[index] = try await started(file.app, results[index], with: client)
+                    }
+                } catch {
                     report(results)
-                    throw Self.explained(failure, file, done: results.count, of: plans.count)
+                    Output.complain(Self.account(of: file, index, of: plans.count, isRegistered: results.count > index))
+                    throw error
                 }
             }
-            if wait { try await waitForAll(&results, with: client) }
+            if wait {
+                do {
+                    try await waitForAll(&results, with: client)
+                } catch {
+                    report(results)
+                    throw error
+                }
+            }
             report(results)
         }
     }
 
-    /// Registers what differs, starts what is to be started.
-    private func apply(_ file: SpecFile, _ plan: JSONValue, with client: APIClient) async throws -> JSONValue {
+    /// Registers what differs.
+    private func registered(_ file: SpecFile, _ plan: JSONValue, with client: APIClient) async throws -> JSONValue {
         var result = plan.objectValue ?? [:]
         if plan["change"] != "none" {
             let tag = plan["etag"]?.stringValue
@@ -58,13 +69,15 @@ struct Apply: AsyncParsableCommand {
                 "/apps/register", file.document, headers: [tag.map { ("If-Match", $0) } ?? ("If-None-Match", "*")])
             result["revision"] = answer["revision"] ?? result["revision"]
         }
-        if up, plan["status"] == "stopped" {
-            let name = file.app
-            let answer = try await client.post(APIClient.appPath(name, "/up"), app: name)
-            result["status"] = "running"
-            result["replicas"] = answer["replicas"] ?? result["replicas"]
-            result["started"] = true
-        }
+        return .object(result)
+    }
+
+    private func started(_ name: String, _ result: JSONValue, with client: APIClient) async throws -> JSONValue {
+        var result = result.objectValue ?? [:]
+        let answer = try await client.post(APIClient.appPath(name, "/up"), app: name)
+        result["status"] = "running"
+        result["replicas"] = answer["replicas"] ?? result["replicas"]
+        result["started"] = true
         return .object(result)
     }
 
@@ -108,20 +121,10 @@ struct Apply: AsyncParsableCommand {
         return ([text + "."] + warnings.map { Terminal.paint("  ! " + $0, .yellow) }).joined(separator: "\n")
     }
 
-    /// Which document it was, and how far the others are.
-    private static func explained(
-        _ failure: CommandFailure, _ file: SpecFile, done: Int, of total: Int
-    ) -> CommandFailure {
-        guard case .refused(let status, let problem) = failure else { return failure }
-        var members = problem.objectValue ?? [:]
-        let title = members["title"]?.stringValue ?? "The cluster refused (HTTP \(status))"
-        members["title"] = .string("\(file.source), app \(file.app): \(title)")
-        let rest = total - done - 1
-        let told = "\(done) of \(total) documents were applied before"
-        if let detail = members["detail"]?.stringValue {
-            members["detail"] = .string(
-                "\(detail) \(told)" + (rest > 0 ? ", \(rest) after it were not looked at." : "."))
-        }
-        return .refused(status: status, problem: .object(members))
+    /// At which document it ended, and how far the others are.
+    private static func account(of file: SpecFile, _ index: Int, of total: Int, isRegistered: Bool) -> String {
+        let step = isRegistered ? "registered, but not started" : "not applied"
+        return "\(file.source), app \(file.app): \(step). \(index) of \(total) documents were applied before it, "
+            + "\(total - index - 1) after it were not looked at."
     }
 }

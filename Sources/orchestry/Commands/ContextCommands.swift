@@ -53,14 +53,21 @@ struct ContextUse: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "use", abstract: "Ask this cluster from now on.",
         discussion: "Example: orchestry context use prod")
-    @Argument(help: "The context.", completion: .contexts) var name: String
+    @Argument(help: "The context; - for none: then host and port of `config set` count.", completion: .contexts)
+    var name: String
 
     func run() throws {
         var contexts = try Contexts.load()
+        guard name != "-" else {
+            contexts.current = nil
+            try contexts.save()
+            return print("No context is in use from now on.\nNext: orchestry config show")
+        }
         let servers = try contexts.named(name).servers
         contexts.current = name
         try contexts.save()
         print("From now on \(name) is asked: \(servers.joined(separator: ", ")).\nNext: orchestry info")
+        UserConfiguration.warn(of: "ORCHESTRY_SERVER", "ORCHESTRY_CONTEXT")
     }
 }
 
@@ -78,7 +85,7 @@ struct ContextAdd: ParsableCommand {
         let allowed = name.utf8.allSatisfy { byte in
             (48...57).contains(byte) || (97...122).contains(byte | 0x20) || "._-".utf8.contains(byte)
         }
-        guard allowed, (1...63).contains(name.utf8.count) else {
+        guard allowed, name != "-", (1...63).contains(name.utf8.count) else {
             throw ArgumentParser.ValidationError(
                 "'\(name)' is not a name: letters, digits, '.', '_' and '-', at most 63")
         }

@@ -72,7 +72,7 @@ struct Doctor: AsyncParsableCommand {
                 Finding(
                     "cluster", "servers", isAsked ? .error : .warning,
                     "\(client.servers.joined(separator: ", ")): none answers",
-                    failure.message.replacing("\n", with: " "))
+                    failure.line)
             ]
         }
         var checkup = ClusterCheckup(status: status, answers: [:], now: Date().timeIntervalSince1970)
@@ -80,13 +80,24 @@ struct Doctor: AsyncParsableCommand {
             guard let name = node["node_id"]?.stringValue, let address = node["api_url"]?.stringValue else { continue }
             checkup.answers[name] = await client.ask(address)
         }
-        // Each may fail for reasons that other checks tell.
-        checkup.nodes = (try? await client.get("/nodes")) ?? .null
-        checkup.apps = (try? await client.get("/apps")) ?? .null
+        func asked(_ name: String) async throws -> JSONValue {
+            do {
+                return try await client.get("/\(name)")
+            } catch let failure as CommandFailure {
+                checkup.problems[name] = failure.line
+                return .null
+            }
+        }
+        checkup.nodes = try await asked("nodes")
+        checkup.apps = try await asked("apps")
         do {
             _ = try await client.get("/events", query: [("limit", "1")])
         } catch let failure as CommandFailure {
-            checkup.storeProblem = failure.message.replacing("\n", with: " ")
+            if case .refused(401...403, _) = failure {
+                checkup.problems["events"] = failure.line
+            } else {
+                checkup.storeProblem = failure.line
+            }
         }
         return checkup.findings()
     }

@@ -14,7 +14,7 @@ struct Initialize: ParsableCommand {
               orchestry apply shop.yaml --dry-run
             """)
     @Argument(help: "The app: a DNS label.") var name: String
-    @Option(help: "Its image.") var image = "registry.example/CHANGE-ME:1.0"
+    @Option(help: "Its image.") var image = "registry.example/change-me:1.0"
     @Option(help: "http, tcp (nothing routes to it by host name) or worker (no port).") var type: Kind = .http
     @Option(help: "The port it listens on.") var port = 8080
     @Option(help: ArgumentHelp("Write to this file, which must not be there.", valueName: "file")) var to: String?

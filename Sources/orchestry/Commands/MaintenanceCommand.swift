@@ -56,8 +56,10 @@ struct Maintenance: AsyncParsableCommand {
         var document = AppSpec.document(flat: flat, name: AppName(unchecked: name)).objectValue ?? [:]
         var spec = document["spec"]?.objectValue ?? [:]
         var routing = spec["routing"]?.objectValue ?? [:]
-        routing["maintenance"] = value == .null ? nil : value
-        spec["routing"] = routing.isEmpty ? nil : .object(routing)
+        routing["maintenance"] = value
+        if value == .null { routing.removeValue(forKey: "maintenance") }
+        spec["routing"] = .object(routing)
+        if routing.isEmpty { spec.removeValue(forKey: "routing") }
         document["spec"] = .object(spec)
         do {
             return try await client.post("/apps/register", .object(document), headers: [("If-Match", "\"\(tag)\"")])

@@ -78,19 +78,18 @@ struct Logs: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get(
+        try await options.show {
+            try await $0.get(
                 APIClient.appPath(name, "/logs"), query: [("lines", String(lines))], app: name)
-            Output.show(answer, as: options.output) { answer in
-                let logs = answer["logs"]?.arrayValue ?? []
-                guard !logs.isEmpty else {
-                    return "No output from \(Output.count(answer["total_containers"], "container")) of \(name)."
-                }
-                return logs.map {
-                    let source = "\(Output.time($0["timestamp"])) [\(Output.cell($0["container"]))]"
-                    return "\(source) \($0["message"]?.stringValue ?? "")"
-                }.joined(separator: "\n")
+        } table: { answer in
+            let logs = answer["logs"]?.arrayValue ?? []
+            guard !logs.isEmpty else {
+                return "No output from \(Output.count(answer["total_containers"], "container")) of \(name)."
             }
+            return logs.map {
+                let source = "\(Output.time($0["timestamp"])) [\(Output.cell($0["container"]))]"
+                return "\(source) \($0["message"]?.stringValue ?? "")"
+            }.joined(separator: "\n")
         }
     }
 }
@@ -154,12 +153,11 @@ struct Why: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get(APIClient.appPath(name, "/why"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                let sentences = (answer["summary"]?.arrayValue ?? []).compactMap(\.stringValue)
-                return sentences.isEmpty ? "\(name) has not been evaluated yet." : sentences.joined(separator: "\n")
-            }
+        try await options.show {
+            try await $0.get(APIClient.appPath(name, "/why"), app: name)
+        } table: { answer in
+            let sentences = (answer["summary"]?.arrayValue ?? []).compactMap(\.stringValue)
+            return sentences.isEmpty ? "\(name) has not been evaluated yet." : sentences.joined(separator: "\n")
         }
     }
 }

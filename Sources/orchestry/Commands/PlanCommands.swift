@@ -58,7 +58,7 @@ struct Diff: AsyncParsableCommand {
             throw CommandFailure.usage("\(file) is not about \(name) (metadata.name: \(names))")
         }
         let plans = try await options.withClient { try await SpecFile.plan([document], with: $0) }
-        guard let plan = plans.first else { throw CommandFailure.local("the cluster's answer has no plan in it") }
+        let plan = plans[0]  // One for the one document: `plan` sees to it.
         guard plan["change"] != "create" else { throw CommandFailure.appNotFound(name, detail: nil) }
         Output.show(plan, as: options.output) { PlanText.describe($0) }
         if plan["change"] != "none" { throw PlanExit.changes }

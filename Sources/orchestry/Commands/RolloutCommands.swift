@@ -27,20 +27,19 @@ struct Revisions: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get(APIClient.appPath(name, "/revisions"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                Output.table(
-                    ["REVISION", "CREATED", "IMAGE", "ROLLOUT", "CONTENT OF", "REASON"],
-                    (answer["revisions"]?.arrayValue ?? []).map { revision in
-                        let mark = revision["current"] == true ? "*" : ""
-                        return [
-                            Output.cell(revision["revision"]) + mark, Output.time(revision["created_at"]),
-                            Output.cell(revision["image"]), Output.cell(revision["state"]),
-                            Output.cell(revision["restores"]), Output.cell(revision["reason"]),
-                        ]
-                    })
-            }
+        try await options.show {
+            try await $0.get(APIClient.appPath(name, "/revisions"), app: name)
+        } table: { answer in
+            Output.table(
+                ["REVISION", "CREATED", "IMAGE", "ROLLOUT", "CONTENT OF", "REASON"],
+                (answer["revisions"]?.arrayValue ?? []).map { revision in
+                    let mark = revision["current"] == true ? "*" : ""
+                    return [
+                        Output.cell(revision["revision"]) + mark, Output.time(revision["created_at"]),
+                        Output.cell(revision["image"]), Output.cell(revision["state"]),
+                        Output.cell(revision["restores"]), Output.cell(revision["reason"]),
+                    ]
+                })
         }
     }
 }
@@ -94,13 +93,12 @@ struct RolloutPause: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/rollout/pause"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                let already = answer["status"] == "no_change" ? " already" : ""
-                return "\(name): the rollout of revision \(Output.cell(answer["revision"])) is paused\(already). "
-                    + "Next: orchestry rollout resume \(name), or abort"
-            }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/rollout/pause"), app: name)
+        } table: { answer in
+            let already = answer["status"] == "no_change" ? " already" : ""
+            return "\(name): the rollout of revision \(Output.cell(answer["revision"])) is paused\(already). "
+                + "Next: orchestry rollout resume \(name), or abort"
         }
     }
 }
@@ -111,14 +109,13 @@ struct RolloutResume: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/rollout/resume"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                let revision = Output.cell(answer["revision"])
-                return answer["status"] == "no_change"
-                    ? "\(name): the rollout of revision \(revision) was not paused."
-                    : "\(name): the rollout of revision \(revision) goes on."
-            }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/rollout/resume"), app: name)
+        } table: { answer in
+            let revision = Output.cell(answer["revision"])
+            return answer["status"] == "no_change"
+                ? "\(name): the rollout of revision \(revision) was not paused."
+                : "\(name): the rollout of revision \(revision) goes on."
         }
     }
 }
@@ -130,9 +127,10 @@ struct RolloutAbort: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/rollout/abort"), app: name)
-            Output.show(answer, as: options.output) { RolloutText.goingBack(name, $0) }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/rollout/abort"), app: name)
+        } table: {
+            RolloutText.goingBack(name, $0)
         }
     }
 }

@@ -103,8 +103,12 @@ extension ComposeService {
         case .object(let members):
             variables = members.sorted { $0.key < $1.key }.map { ($0.key, $0.value.stringValue) }
         case .array(let elements):
-            for element in elements.compactMap(\.stringValue) {
-                let parts = element.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            for element in elements {
+                guard let text = element.stringValue else {
+                    leave("environment", "\(element.jsonText()): it must be a text")
+                    continue
+                }
+                let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
                 variables.append((String(parts[0]), parts.count > 1 ? String(parts[1]) : nil))
             }
         default: return leave("environment", "it must be a map or a list")
@@ -157,8 +161,8 @@ extension ComposeService {
     }
 
     private mutating func takeCapabilities(_ value: JSONValue) {
-        let names = (value.arrayValue ?? []).compactMap(\.stringValue)
-        guard !names.isEmpty else { return leave("cap_add", "it must be a list") }
+        let names = texts("cap_add", value)
+        guard !names.isEmpty else { return }
         security["capabilities"] = ["add": .array(names.map { .string($0) })]
         use("cap_add")
     }
@@ -190,10 +194,12 @@ extension ComposeService {
     }
 
     private mutating func takeLogging(_ value: JSONValue) {
-        let driver = value["driver"]?.stringValue ?? "json-file"
+        guard let members = value.objectValue else { return leave("logging", "it must be a map") }
+        leaveOthers(members, but: ["driver", "options"], at: "logging")
+        let driver = members["driver"]?.stringValue ?? "json-file"
         guard driver == "json-file" else { return leave("logging", "the driver \(driver) is not available") }
         var options: [String: JSONValue] = [:]
-        for (key, option) in (value["options"]?.objectValue ?? [:]).sorted(by: { $0.key < $1.key }) {
+        for (key, option) in (members["options"]?.objectValue ?? [:]).sorted(by: { $0.key < $1.key }) {
             if ["max-size", "max-file"].contains(key), let text = literal("logging.options.\(key)", option) {
                 options[key] = .string(text)
             } else {

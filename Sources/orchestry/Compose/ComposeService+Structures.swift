@@ -3,14 +3,17 @@ import OrchestryModel
 extension ComposeService {
     // MARK: Ports
 
+    private static let portRule = "no port of the container: write each port of a range, and a variable's value, out"
+
     /// `"8080:80"`, `"127.0.0.1:8080:80/tcp"`, `"80"`, `{target: 80, published: 8080}`.
     mutating func takePorts(_ value: JSONValue) {
         guard case .array(let elements) = value else { return leave("ports", "it must be a list") }
         for element in elements {
-            if let target = element["target"]?.stringValue {
+            if let members = element.objectValue {
+                leaveOthers(members, but: ["target", "published", "protocol"], at: "ports")
                 takePort(
-                    target, published: element["published"]?.stringValue,
-                    udp: element["protocol"]?.stringValue == "udp", written: element.jsonText())
+                    members["target"]?.stringValue ?? "", published: members["published"]?.stringValue,
+                    udp: members["protocol"]?.stringValue == "udp", written: element.jsonText())
                 continue
             }
             guard let text = literal("ports", element) else { continue }
@@ -25,7 +28,7 @@ extension ComposeService {
     private mutating func takePort(_ target: String, published: String?, udp: Bool, written: String) {
         guard !udp else { return leave("ports", "\(written): UDP is not available") }
         guard let port = Int(target), (1...65_535).contains(port) else {
-            return leave("ports", "\(written): write each port of a range by itself")
+            return leave("ports", "\(written): \(Self.portRule)")
         }
         if !ports.contains(port) { ports.append(port) }
         use("ports", "\(port) in the container" + (ports.first == port ? ", the one that is routed and probed" : ""))
@@ -38,9 +41,9 @@ extension ComposeService {
     }
 
     mutating func takeExposed(_ value: JSONValue) {
-        for text in (value.arrayValue ?? []).compactMap(\.stringValue) {
+        for text in texts("expose", value) {
             guard let port = Int(text.split(separator: "/").first ?? ""), (1...65_535).contains(port) else {
-                leave("expose", "\(text): write each port of a range by itself")
+                leave("expose", "\(text): \(Self.portRule)")
                 continue
             }
             if !ports.contains(port) { ports.append(port) }
@@ -81,6 +84,7 @@ extension ComposeService {
         }
         switch members["type"]?.stringValue ?? "volume" {
         case "tmpfs":
+            leaveOthers(members["tmpfs"]?.objectValue ?? [:], but: ["size"], at: "volumes.tmpfs")
             addTemporary(target, size: members["tmpfs"]?["size"]?.stringValue)
         case "volume", "bind":
             guard let source = members["source"]?.stringValue.flatMap(ComposeText.literal) else {
@@ -113,8 +117,7 @@ extension ComposeService {
     }
 
     mutating func takeTemporary(_ value: JSONValue) {
-        let texts = value.stringValue.map { [$0] } ?? (value.arrayValue ?? []).compactMap(\.stringValue)
-        for text in texts {
+        for text in texts("tmpfs", value.stringValue == nil ? value : [value]) {
             let parts = text.split(separator: ":", maxSplits: 1).map(String.init)
             let options = parts.count > 1 ? parts[1].split(separator: ",").map(String.init) : []
             for option in options where !option.hasPrefix("size=") {
@@ -140,7 +143,10 @@ extension ComposeService {
     // MARK: Health
 
     mutating func takeHealth(_ value: JSONValue) {
-        guard Self.flag(value["disable"]) != true else { return leave("healthcheck", "it is switched off in compose") }
+        guard let members = value.objectValue else { return leave("healthcheck", "it must be a map") }
+        guard Self.flag(members["disable"]) != true else {
+            return leave("healthcheck", "it is switched off in compose")
+        }
         let command: [String]
         switch value["test"] {
         case .string(let line)?: command = ["/bin/sh", "-c", line]
@@ -170,10 +176,15 @@ extension ComposeService {
                 leave("healthcheck.\(key)", "\(text) is not a duration")
             }
         }
-        if let retries = value["retries"]?.stringValue.flatMap({ Int($0) }) {
-            check["failureThreshold"] = JSONValue(retries)
+        if let text = value["retries"]?.stringValue {
+            if let retries = Int(text) {
+                check["failureThreshold"] = JSONValue(retries)
+            } else {
+                leave("healthcheck.retries", "\(text) is not a number")
+            }
         }
-        if value["start_interval"] != nil { leave("healthcheck.start_interval", "instances are probed at once") }
+        leaveOthers(
+            members, but: ["test", "disable", "interval", "timeout", "start_period", "retries"], at: "healthcheck")
         health = .object(check)
         use("healthcheck", "as a command in the container; an HTTP path costs less")
     }
@@ -211,7 +222,8 @@ extension ComposeService {
     }
 
     mutating func takeDeploy(_ value: JSONValue) {
-        for (key, member) in (value.objectValue ?? [:]).sorted(by: { $0.key < $1.key }) {
+        guard let members = value.objectValue else { return leave("deploy", "it must be a map") }
+        for (key, member) in members.sorted(by: { $0.key < $1.key }) {
             switch key {
             case "replicas": takeReplicas("deploy.replicas", member)
             case "resources":

@@ -19,7 +19,9 @@ struct ComposeService {
     static func read(_ name: String, _ definition: JSONValue) -> ComposeFile.Service {
         var service = ComposeService()
         let members = definition.objectValue ?? [:]
-        for (key, value) in members.sorted(by: { $0.key < $1.key }) where value != .null { service.take(key, value) }
+        for (key, value) in members.sorted(by: { $0.key < $1.key }) {
+            if value == .null { service.leave(key, "it is empty") } else { service.take(key, value) }
+        }
         let app = service.appName(name)
         guard service.spec["image"] != nil else {
             if members["image"] == nil {
@@ -58,6 +60,20 @@ struct ComposeService {
             return nil
         }
         return literal
+    }
+
+    /// Says of each member beside `known` that nothing is made of it.
+    mutating func leaveOthers(_ members: [String: JSONValue], but known: Set<String>, at path: String) {
+        for key in members.keys.sorted() where !known.contains(key) { leave("\(path).\(key)", "not available") }
+    }
+
+    /// The elements of a list of texts; what is none is said.
+    mutating func texts(_ key: String, _ value: JSONValue) -> [String] {
+        guard let elements = value.arrayValue else {
+            leave(key, "it must be a list")
+            return []
+        }
+        return elements.compactMap { literal(key, $0) }
     }
 
     // MARK: The document

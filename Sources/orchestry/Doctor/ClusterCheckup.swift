@@ -15,12 +15,13 @@ struct ClusterCheckup {
     var status: JSONValue
     /// By node.
     var answers: [String: Answer]
-    /// `GET /nodes`; null: nobody answered that.
+    /// `GET /nodes` and `GET /apps`; null: see `problems`.
     var nodes: JSONValue = .null
+    var apps: JSONValue = .null
     /// Why `GET /events` failed, which needs PostgreSQL; nil: it did not.
     var storeProblem: String?
-    /// `GET /apps`; null: nobody answered that.
-    var apps: JSONValue = .null
+    /// What could not be asked, by its name, and why.
+    var problems: [String: String] = [:]
     /// Seconds since 1970 by this machine's clock.
     var now: Double
 
@@ -30,11 +31,14 @@ struct ClusterCheckup {
     static let silence = 2.0
 
     func findings() -> [Finding] {
-        let parts = [reachable(), leader(), lag(), engines(), store(), versions(), clocks(), wanting()]
+        let parts = [reachable(), leader(), lag(), engines(), store(), versions(), clocks(), wanting(), unasked()]
         return parts.flatMap { $0 }
     }
 
     private var members: [JSONValue] { status["nodes"]?.arrayValue ?? [] }
+
+    /// Now, by the clock of the node that gave `status`.
+    private var nodeTime: Double { now + (answers[status["node_id"]?.stringValue ?? ""]?.clockOffset ?? 0) }
 
     private func name(_ node: JSONValue) -> String { node["node_id"]?.stringValue ?? "?" }
 
@@ -83,9 +87,7 @@ struct ClusterCheckup {
             guard name(node) != status["node_id"]?.stringValue, node["is_healthy"] != false,
                 let heard = node["last_heartbeat"]?.doubleValue
             else { return nil }
-            // By the clock of the node that says so.
-            let offset = answers[status["node_id"]?.stringValue ?? ""]?.clockOffset ?? 0
-            let age = now + offset - heard
+            let age = nodeTime - heard
             return age > Self.silence ? "\(name(node)) for \(Output.decimal(age)) s" : nil
         }
         guard !behind.isEmpty else { return [Finding("cluster", "heartbeats", .ok, "all are fresh")] }
@@ -129,7 +131,7 @@ struct ClusterCheckup {
                     "Apps go on running; writes wait for it. Check postgres.host and its log.")
             ]
         }
-        if let expires = status["lease"]?["expires_at"]?.doubleValue, expires < now - 1 {
+        if let expires = status["lease"]?["expires_at"]?.doubleValue, expires < nodeTime - 1 {
             return [
                 Finding(
                     "cluster", "PostgreSQL", .warning,
@@ -181,6 +183,15 @@ struct ClusterCheckup {
                 "cluster", "app \(name)", .warning,
                 "\(Output.cell(app["ready_replicas"])) of \(Output.cell(app["replicas"])) ready",
                 "orchestry status \(name) says why.")
+        }
+    }
+
+    /// Nothing is well only because nobody could be asked.
+    private func unasked() -> [Finding] {
+        problems.sorted { $0.key < $1.key }.map { name, reason in
+            Finding(
+                "cluster", name, .warning, "could not be asked: \(reason)",
+                "A token of a wider role may see it; without a leader it waits for one.")
         }
     }
 }
