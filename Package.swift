@@ -218,7 +218,7 @@ let package = Package(
             "IntegrationTests",
             [
                 "OrchestryModel", "AccessControl", "WireProtocol", "Leadership", "Certificates", "SecretSealing",
-                "TestSupport", "orchestryd", asyncHTTPClient,
+                "MetricsCache", "TestSupport", "orchestryd", "orchestry", asyncHTTPClient, logging,
                 nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),
         tests(

@@ -111,14 +111,15 @@ extension Operation {
             .setPolicy(let app, _, _), .simulateMetrics(let app, _), .rollback(let app, _), .pauseRollout(let app),
             .resumeRollout(let app), .abortRollout(let app), .retry(let app), .appStatus(let app),
             .appDocument(let app), .appMetrics(let app), .appLogs(let app, _), .why(let app), .simulate(let app, _),
-            .rolloutStatus(let app), .revisions(let app):
+            .rolloutStatus(let app), .revisions(let app), .appHistory(let app, _):
             .app(app)
         case .events(let app, _): app.map { .app($0) } ?? .filtered
-        case .listApps, .usageOfApps: .filtered
+        case .listApps, .usageOfApps, .overview: .filtered
         case .plan(let documents):
             .apps(documents.compactMap { $0["metadata"]?["name"]?.stringValue.map(AppName.init(unchecked:)) })
         case .cordonNode, .uncordonNode, .drainNode, .rebalance, .stepDown, .setSecret, .removeSecret, .systemMetrics,
-            .listSecrets, .showSecret, .listNodes, .createToken, .revokeToken, .listTokens, .tokensInForce, .audit:
+            .listSecrets, .showSecret, .listNodes, .createToken, .revokeToken, .listTokens, .tokensInForce, .audit,
+            .followLog, .eventsAfter:
             .cluster
         }
     }

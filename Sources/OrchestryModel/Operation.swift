@@ -59,6 +59,16 @@ public enum Operation: Hashable, Sendable, Codable {
     case usageOfApps
     /// What registering these would do; see `SpecPlan`.
     case plan(documents: [JSONValue])
+    /// One row for each app, with its figures of now.
+    case overview
+    /// The next lines of an instance's output, for a follower: asked of the node where it runs, leader or not. `cursor` is
+    /// what that node gave before; `tail` how many lines to begin with, nil: all.
+    case followLog(InstanceID, session: String, cursor: String?, tail: Int?)
+    /// Between nodes only: events with ids above one, oldest first, at most `limit` (0…1,000), and the newest id; for a node
+    /// that can't read them from PostgreSQL.
+    case eventsAfter(Int64, limit: Int)
+    /// An app's metrics and decisions of the last 1…1,440 minutes.
+    case appHistory(AppName, minutes: Int)
     case listTokens
     /// Between nodes only: all tokens with their hashes, for a node that can't read them from PostgreSQL.
     case tokensInForce
@@ -76,7 +86,7 @@ public enum Operation: Hashable, Sendable, Codable {
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
             .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit, .plan,
-            .usageOfApps:
+            .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter:
             false
         }
     }

@@ -14,9 +14,9 @@ extension RestRoute {
 
     package var access: Access {
         switch self {
-        case .health, .openAPI: .open
+        case .health, .openAPI, .dashboard, .dashboardFile: .open
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .simulate, .rolloutStatus,
-            .revisions, .plan, .usageOfApps:
+            .revisions, .plan, .usageOfApps, .appHistory, .eventStream:
             .apps(.read)
         case .register, .deleteApp: .apps(.deploy)
         case .start, .stop, .retry: .apps(.run)

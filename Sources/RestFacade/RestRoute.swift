@@ -4,13 +4,13 @@ import HTTPTypes
 package enum RestRoute: String, CaseIterable, Sendable {
     case register, plan, start, stop, scale, autoscale, retry, setPolicy, simulateMetrics, simulate, deleteApp
     case listApps, appStatus, appDocument, appLogs, appMetrics, why
-    case events, systemMetrics, prometheusMetrics, usageOfApps
+    case appHistory, events, eventStream, systemMetrics, prometheusMetrics, usageOfApps
     case listSecrets, showSecret, setSecret, removeSecret
     case rollback, pauseRollout, resumeRollout, abortRollout, rolloutStatus, revisions
     case clusterStatus, clusterLeader, clusterHealth, stepDown
     case listNodes, cordonNode, uncordonNode, drainNode, rebalance
     case listTokens, createToken, revokeToken, audit
-    case health, openAPI
+    case health, openAPI, dashboard, dashboardFile
 
     package var method: HTTPRequest.Method {
         switch self {
@@ -24,7 +24,8 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .setSecret: .put
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
             .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
-            .openAPI, .rolloutStatus, .revisions, .listNodes, .listTokens, .audit, .usageOfApps:
+            .openAPI, .rolloutStatus, .revisions, .listNodes, .listTokens, .audit, .appHistory, .eventStream,
+            .dashboard, .dashboardFile, .usageOfApps:
             .get
         }
     }
@@ -63,7 +64,9 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .uncordonNode: "/nodes/{node}/uncordon"
         case .drainNode: "/nodes/{node}/drain"
         case .rebalance: "/cluster/rebalance"
+        case .appHistory: "/apps/{name}/history"
         case .events: "/events"
+        case .eventStream: "/events/stream"
         case .systemMetrics: "/metrics"
         case .prometheusMetrics: "/metrics/prometheus"
         case .usageOfApps: "/metrics/apps"
@@ -78,6 +81,8 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .stepDown: "/cluster/step-down"
         case .health: "/health"
         case .openAPI: "/openapi.json"
+        case .dashboard: "/ui"
+        case .dashboardFile: "/ui/{file}"
         }
     }
 

@@ -11,8 +11,8 @@ struct APIClient {
     let servers: [String]
     /// How long to keep trying after the first failure.
     let patience: Duration
-    private let credentials: Credentials
-    private let http: HTTPClient
+    let credentials: Credentials
+    let http: HTTPClient
     /// Longer than a server takes over an answer (30 s), so that its own words about that arrive.
     private static let answerLimit = TimeAmount.seconds(35)
 
@@ -21,7 +21,8 @@ struct APIClient {
         self.patience = patience
         self.credentials = credentials
         var configuration = HTTPClient.Configuration()
-        configuration.timeout = .init(connect: .seconds(2))
+        // On a stream a server says something each 15 s: one that is silent for longer is gone.
+        configuration.timeout = .init(connect: .seconds(2), read: .seconds(40))
         // A server that refuses is left for the next at once; trying again is done here.
         configuration.connectionPool.retryConnectionEstablishment = false
         // A token goes to the servers that were named, not to where they point.
@@ -78,9 +79,7 @@ struct APIClient {
         _ method: HTTPMethod, _ path: String, query: [(String, String)] = [], body: JSONValue? = nil,
         headers: [(String, String)] = [], app: String? = nil
     ) async throws -> JSONValue {
-        let target =
-            path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(Self.escaped($1))" }.joined(separator: "&"))
-        let answer = try await answer(method, target, body: body, headers: headers)
+        let answer = try await answer(method, Self.target(path, query), body: body, headers: headers)
         switch answer.status {
         case 200..<300: return answer.body
         case 404 where app != nil:
@@ -89,6 +88,9 @@ struct APIClient {
         }
     }
 
+    static func target(_ path: String, _ query: [(String, String)]) -> String {
+        path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(escaped($1))" }.joined(separator: "&"))
+    }
     static func tokenPath(_ name: String) -> String { "/tokens/\(escaped(name))" }
 
     static func secretPath(_ name: String) -> String { "/secrets/\(escaped(name))" }
@@ -188,7 +190,7 @@ struct APIClient {
         return "TLS: \(error)"
     }
 
-    private static func describe(_ error: any Error) -> String {
+    static func describe(_ error: any Error) -> String {
         if let error = error as? HTTPClientError {
             switch error {
             case .connectTimeout, .deadlineExceeded, .readTimeout: return "no answer in time"

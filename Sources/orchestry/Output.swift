@@ -13,7 +13,18 @@ enum Output {
         }
     }
 
-    /// Sends what was printed on its way, for a reader that follows.
+    /// Prints one of many that come, a line each in JSON, and sends it on its way: somebody follows.
+    /// - Parameter row: the human form, one line.
+    static func showNext(_ value: JSONValue, as format: OutputFormat, row: (JSONValue) -> String) {
+        switch format {
+        case .table, .wide: print(row(value))
+        case .json: print(value.jsonText())
+        case .yaml: print("---\n" + YAMLText.write(value), terminator: "")
+        }
+        flush()
+    }
+
+    /// Sends what was printed on its way, for somebody who follows.
     static func flush() { fflush(nil) }
 
     /// A line on standard error.

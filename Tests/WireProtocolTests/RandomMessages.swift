@@ -215,7 +215,7 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...19) {
+        switch int(0...23) {
         case 0: .register(document: document(), condition: maybe { $0.condition() })
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document(), condition: maybe { $0.condition() })
@@ -228,6 +228,11 @@ struct MessageMaker {
         case 8: .uncordonNode(node())
         case 9: .rebalance(maxMoves: int(1...100))
         case 10: .listNodes
+        case 17: .overview
+        case 18:
+            .followLog(instance(), session: text(20), cursor: maybe { $0.text(40) }, tail: maybe { $0.int(0...100) })
+        case 20: .eventsAfter(Int64(int(0...9)), limit: int(0...1000))
+        case 19: .appHistory(app(), minutes: int(1...1440))
         case 11: .autoscale(app(), AutoscaleChange(.pause, .in, forSeconds: maybe { $0.int(1...9) }))
         case 12:
             .simulate(
@@ -244,8 +249,8 @@ struct MessageMaker {
         case 16:
             .audit(
                 app: maybe { $0.app() }, after: maybe { Int64($0.int(0...9)) }, limit: int(1...1000), isRaw: chance())
-        case 17: .plan(documents: list { $0.document() })
-        case 18: .usageOfApps
+        case 21: .plan(documents: list { $0.document() })
+        case 22: .usageOfApps
         default: .why(app())
         }
     }

@@ -461,6 +461,9 @@ local OPERATIONS = {
         name = "text", grant = GRANT, ["expiresSeconds?"] = "whole", hash = "text" } } } },
     revokeToken = { fields = { _0 = "text" } },
     audit = { fields = { ["app?"] = "name", ["after?"] = "whole", limit = "whole", isRaw = "flag" } },
+    overview = { fields = {} }, appHistory = { fields = { _0 = "name", minutes = "whole" } },
+    followLog = { fields = { _0 = "text", session = "text", ["cursor?"] = "text", ["tail?"] = "whole" } },
+    eventsAfter = { fields = { _0 = "whole", limit = "whole" } },
 }
 
 -- The one known member of the operation's object, or nil.

@@ -59,6 +59,16 @@ extension LeaderTerm {
         case .revisions(let name): return try await revisions(of: try application(name))
         case .listNodes: return listNodes()
         case .usageOfApps: return usageOfApps(within: grant)
+        case .overview: return overview(within: grant)
+        case .eventsAfter(let id, let limit):
+            return try await surroundings.store.numberedEvents(after: id, limit: limit)
+        case .followLog:
+            throw Problem(
+                status: 400, code: "not-for-the-leader", title: "Not for the leader",
+                detail: "Output is followed on the node where the instance runs.")
+        case .appHistory(let name, let minutes):
+            return try await surroundings.store.history(
+                of: try application(name).name, minutes: minutes, now: surroundings.clock.wall())
         case .listTokens: return try await listTokens()
         case .tokensInForce: return try await tokensForNode()
         case .audit(let app, let after, let limit, let isRaw):

@@ -215,6 +215,10 @@ extension Node {
 
     /// As the leader. A worker's read is answered by any controller in the end: it has PostgreSQL, the worker has not.
     func answer(_ request: ControlRequest, from peer: NodeID, correlation: UInt64) async {
+        if case .followLog(let instance, let session, let cursor, let tail) = request.operation {
+            let page = await logPage(instance, session: session, cursor: cursor, tail: tail)
+            return transport.reply(.forwardResponse(page), to: peer, correlation: correlation)
+        }
         var request = request
         if configuration.controllers[peer] == nil {
             switch await access.vouch(for: request, from: peer) {

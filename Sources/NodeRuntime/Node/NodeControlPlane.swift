@@ -20,6 +20,14 @@ struct NodeControlPlane: ControlPlane {
 
     func prometheusText() async -> String { await node.prometheusText() }
 
+    func newestEventID() async throws(Problem) -> Int64 { try await node.feed.newestEventID() }
+
+    func nextStreamPage(
+        after cursor: StreamCursor, _ filter: EventFilter, limit: Int, atMost: Duration
+    ) async throws(Problem) -> StreamPage? {
+        try await node.feed.next(after: cursor, filter, limit: limit, atMost: atMost)
+    }
+
     /// Sealed where it arrives: no plain value goes from node to node.
     func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret {
         guard let keys = node.configuration.secretKeys else { throw .secretsUnusable(.notConfigured) }
