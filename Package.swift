@@ -145,7 +145,9 @@ let package = Package(
                 nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient, crypto,
             ]),
 
-        shell("TestSupport", ["OrchestryModel", "AccessControl", crypto, cryptoExtras, nioCore, nioPosix]),
+        shell(
+            "TestSupport",
+            ["OrchestryModel", "AccessControl", "Leadership", crypto, cryptoExtras, nioCore, nioPosix]),
 
         // Executables
         .executableTarget(
@@ -201,8 +203,8 @@ let package = Package(
         tests(
             "RestFacadeTests",
             [
-                "RestFacade", "AccessControl", "Authentication", "OrchestryModel", "Certificates", "TestSupport",
-                hummingbird,
+                "RestFacade", "AccessControl", "Authentication", "OrchestryModel", "Leadership", "Certificates",
+                "TestSupport", hummingbird,
                 hummingbirdTesting, httpTypes, nioCore, nioPosix, nioSSL, logging,
             ], resources: [.copy("Golden")]),
         tests(
@@ -215,9 +217,8 @@ let package = Package(
         tests(
             "IntegrationTests",
             [
-                "OrchestryModel", "AccessControl", "WireProtocol", "Certificates", "SecretSealing", "TestSupport",
-                "orchestryd",
-                asyncHTTPClient,
+                "OrchestryModel", "AccessControl", "WireProtocol", "Leadership", "Certificates", "SecretSealing",
+                "TestSupport", "orchestryd", asyncHTTPClient,
                 nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),
         tests(

@@ -7,6 +7,8 @@ import Synchronization
 package final class Gatekeeper: CallerIdentification {
     package struct Configuration: Sendable {
         package var node: NodeID
+        /// A worker: whoever it asks has to see for themselves.
+        package var passesCredentials: Bool
         /// Monotonic time of this node, for lock-outs.
         package var now: @Sendable () -> Instant
         /// For what expires.
@@ -17,12 +19,14 @@ package final class Gatekeeper: CallerIdentification {
         package var refresh: @Sendable () async -> Void
         package var throttle: FailureThrottle.Settings
         package init(
-            node: NodeID, now: @escaping @Sendable () -> Instant, wall: @escaping @Sendable () -> WallTime,
+            node: NodeID, passesCredentials: Bool = false, now: @escaping @Sendable () -> Instant,
+            wall: @escaping @Sendable () -> WallTime,
             lockedOut: @escaping @Sendable (String, Duration, String) -> Void = { _, _, _ in },
             refresh: @escaping @Sendable () async -> Void = {},
             throttle: FailureThrottle.Settings = .init()
         ) {
             self.node = node
+            self.passesCredentials = passesCredentials
             self.now = now
             self.wall = wall
             self.lockedOut = lockedOut
@@ -92,7 +96,9 @@ package final class Gatekeeper: CallerIdentification {
                         + "or ORCHESTRY_TOKEN)."))
         }
         do throws(WebTokenRules.Refusal) {
-            return .known(try await caller(authorization, address: address))
+            var found = try await caller(authorization, address: address)
+            if configuration.passesCredentials { found.credential = authorization }
+            return .known(found)
         } catch {
             return failed(place, error, at: now)
         }

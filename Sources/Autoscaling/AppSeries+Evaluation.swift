@@ -327,7 +327,7 @@ extension AppSeries {
             current: current, desired: course.count, bounds: bounds, out: policy.scaleOutPolicies,
             in: policy.scaleInPolicies, changes: changes, at: second)
         if let rule = limited.rule {
-            // That the last one stays for now is said by the rule for idleness.
+            // Whether the last instance sleeps is the idleness rule's decision, and its to explain.
             if rule == .minReplicas, policy.scaleToZero != nil {
                 course.count = limited.count
             } else {

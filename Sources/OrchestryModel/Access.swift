@@ -70,14 +70,18 @@ public struct Caller: Hashable, Sendable, Codable {
     public var grant: AccessGrant?
     /// The fingerprint of the token that was shown, for the leader to look whether it still holds.
     public var token: String?
+    /// What the client showed, from a worker only: controllers don't take a worker's word for who asks.
+    public var credential: String?
     public init(
-        name: String, address: String? = nil, node: NodeID? = nil, grant: AccessGrant? = nil, token: String? = nil
+        name: String, address: String? = nil, node: NodeID? = nil, grant: AccessGrant? = nil, token: String? = nil,
+        credential: String? = nil
     ) {
         self.name = name
         self.address = address
         self.node = node
         self.grant = grant
         self.token = token
+        self.credential = credential
     }
 
     /// As events and `scaling_decisions` name who did something.

@@ -41,11 +41,11 @@ extension StateChange {
     }
 
     /// Those of a batch of events that are notes for the audit trail, as far as they were not taken over before. After the
-    /// rows have been appended and before progress is advanced.
+    /// rows have been appended and before progress is advanced. `via`: whose outbox a note came from, whatever it says.
     static let auditOfBatch = """
         SELECT count(orchestry_audit(note)) FROM (
-            SELECT (details -> 'audit')::text AS note FROM jsonb_to_recordset($2::jsonb)
-                AS r (seq bigint, details jsonb)
+            SELECT (details -> 'audit' || jsonb_build_object('via', $1::text))::text AS note
+            FROM jsonb_to_recordset($2::jsonb) AS r (seq bigint, details jsonb)
             WHERE seq > (SELECT last_seq FROM outbox_progress WHERE node_id = $1 AND stream = 'events')
                 AND details ? 'audit'
             ORDER BY seq) AS notes

@@ -21,7 +21,10 @@ final class WakeSocket {
         source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
         source.setEventHandler {
             var byte: UInt8 = 0
-            while recv(descriptor, &byte, 1, 0) >= 0 {}
+            // Bounded: who floods the socket must not keep the queue. What is left calls again.
+            for _ in 0..<64 {
+                if recv(descriptor, &byte, 1, 0) < 0 { break }
+            }
             onWake()
         }
         source.setCancelHandler { close(descriptor) }

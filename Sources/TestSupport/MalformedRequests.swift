@@ -1,17 +1,5 @@
+import Leadership
 import OrchestryModel
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-public struct SplitMix: RandomNumberGenerator, Sendable {
-    private var state: UInt64
-    public init(seed: UInt64) { state = seed }
-    public mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-}
 
 /// A request for a change that can't be carried out, whatever the state: each kind breaks a rule of its own.
 public struct MalformedRequest: Sendable, CustomStringConvertible {
@@ -44,7 +32,7 @@ public struct MalformedRequest: Sendable, CustomStringConvertible {
     /// - Parameters:
     ///   - app: one that exists, where anything does.
     ///   - document: a good document of it.
-    public static func make(_ random: inout SplitMix, app: String, document: JSONValue) -> MalformedRequest {
+    public static func make(_ random: inout SplitMix64, app: String, document: JSONValue) -> MalformedRequest {
         let writes = bodies(app: app, document: document)
         let write = writes[Int.random(in: 0..<writes.count, using: &random)]
         var request = MalformedRequest(
@@ -86,7 +74,7 @@ public struct MalformedRequest: Sendable, CustomStringConvertible {
         return request
     }
 
-    private static func withUnknownMember(_ value: JSONValue, _ random: inout SplitMix) -> JSONValue {
+    private static func withUnknownMember(_ value: JSONValue, _ random: inout SplitMix64) -> JSONValue {
         guard case .object(var members) = value else { return value }
         let inner = members.filter { $0.value.objectValue != nil && $0.key != "labels" }.keys.sorted()
         if let key = inner.randomElement(using: &random), Bool.random(using: &random) {
@@ -98,7 +86,7 @@ public struct MalformedRequest: Sendable, CustomStringConvertible {
     }
 
     /// One leaf becomes an object, which no field is.
-    private static func withWrongValue(_ value: JSONValue, _ random: inout SplitMix) -> JSONValue {
+    private static func withWrongValue(_ value: JSONValue, _ random: inout SplitMix64) -> JSONValue {
         switch value {
         case .object(var members) where !members.isEmpty:
             let key = members.keys.sorted().randomElement(using: &random) ?? ""

@@ -1,11 +1,14 @@
 import AccessControl
 import AsyncHTTPClient
+import Certificates
 import Foundation
+import Leadership
 import NIOCore
 import NIOHTTP1
 import OrchestryModel
 import TestSupport
 import Testing
+import WireProtocol
 
 /// Who may do what, on real nodes: tokens are known everywhere, count nowhere once revoked, need neither a leader nor
 /// PostgreSQL; every write is in the audit trail.
@@ -142,6 +145,66 @@ struct AccessTests {
         return .object(members)
     }
 
+    @Test func `a worker takes requests as any node, and its word is checked`() async throws {
+        var options = Self.options()
+        options.workers = 1
+        try await withCluster("access-worker", options) { cluster in
+            _ = try await cluster.leader()
+            let worker = try #require(cluster.workers.first)
+            let ci = try await token("ci", "operator", apps: ["web"], via: cluster.members[0], on: cluster)
+            try await eventuallyTrue("the worker serves") {
+                (try? await ask(.GET, "/apps", token: ci, of: worker, on: cluster))?.status == 200
+            }
+            #expect(try await ask(.GET, "/apps", token: nil, of: worker, on: cluster).status == 401)
+            let registered = try await ask(
+                .POST, "/apps/register", Cluster.document("web"), token: ci, of: worker, on: cluster)
+            #expect(registered.status == 200, "\(registered.text)")
+            #expect(try await ask(.DELETE, "/apps/other", token: ci, of: worker, on: cluster).status == 403)
+            // The worker itself takes the bootstrap token, too: here every node has the file.
+            #expect(try await cluster.post("/apps/web/down", to: worker).status == 400)
+            let record = try #require(
+                try await trail(cluster, via: worker).records.first { $0["operation"] == "register" })
+            #expect(record["actor"] == "token:ci" && record["node"]?.stringValue == worker.id.rawValue)
+            #expect(!record.jsonText().contains("orc_"))
+            #expect(try await cluster.delete("/tokens/ci", from: cluster.members[1]).status == 200)
+            #expect(try await ask(.GET, "/apps", token: ci, of: worker, on: cluster).status == 401)
+        }
+    }
+
+    @Test func `a worker that lies about who asks gets nothing`() async throws {
+        try await withCluster("access-liar", Self.options()) { cluster in
+            let leader = cluster.member(try await cluster.leader())
+            let ci = try await token("ci", "admin", via: leader, on: cluster)
+            try cluster.certificates.issue(node: "liar", addresses: ["127.0.0.1"])
+            let tls = try WirePeer.tls(cluster.certificates, as: "liar")
+            let control = try await WirePeer(port: leader.clusterPort, tls: tls)
+            let bulk = try await WirePeer(port: leader.clusterPort, tls: tls)
+            defer {
+                control.close()
+                bulk.close()
+            }
+            #expect(try await control.introduce("liar", to: cluster.name, .control)?.isAccepted == true)
+            #expect(try await bulk.introduce("liar", to: cluster.name, .bulk)?.isAccepted == true)
+            func status(_ caller: Caller?, _ number: UInt64) async throws -> Int? {
+                let operation = OrchestryModel.Operation.listApps
+                let request = ControlRequest(
+                    operation: operation, idempotencyKey: "k\(number)", actor: "token:ci", caller: caller)
+                try await control.send(.forwardRequest(request, deadlineMilliseconds: 5_000), correlation: number)
+                guard case .forwardResponse(let answer)? = await control.next({ $0.type == .forwardResponse }) else {
+                    return nil
+                }
+                return answer.status
+            }
+            let admin = AccessGrant(role: .admin)
+            let fingerprint = APIToken.fingerprint(ofHash: TokenText.hash(ci))
+            #expect(try await status(nil, 2) == 401)
+            #expect(try await status(Caller(name: "anonymous"), 4) == 401)
+            #expect(try await status(Caller(name: "bootstrap", grant: admin), 6) == 401)
+            #expect(try await status(Caller(name: "token:ci", grant: admin, token: fingerprint), 8) == 401)
+            #expect(try await status(Caller(name: "x", credential: "Bearer \(ci)"), 10) == 200)
+        }
+    }
+
     @Test func `tokens are known without PostgreSQL, without a leader, and after a restart without both`() async throws
     {
         try await withCluster("access-alone", Self.options()) { cluster in
@@ -246,7 +309,7 @@ struct AccessTests {
             let statuses = try await withThrowingTaskGroup(of: [Int: Int].self) { group in
                 for lane in 0..<8 as Range<UInt64> {
                     group.addTask {
-                        var random = SplitMix(seed: 9_000 + lane)
+                        var random = SplitMix64(seed: 9_000 + lane)
                         var statuses: [Int: Int] = [:]
                         for _ in 0..<1_250 {
                             let request = MalformedRequest.make(&random, app: "web", document: Cluster.document("web"))

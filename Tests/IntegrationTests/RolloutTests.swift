@@ -32,6 +32,26 @@ struct RolloutTests {
         return member
     }
 
+    private func canary(weightPercent: Int64, minRequests: Int64) -> JSONValue {
+        [
+            "strategy": "canary", "progressDeadlineSeconds": 180,
+            "canary": [
+                "weightPercent": .int(weightPercent), "intervalSeconds": 8, "minRequests": .int(minRequests),
+                "maxErrorRatePct": 1,
+            ],
+        ]
+    }
+
+    /// Three good instances, and under load a revision some of whose answers are errors, until it is settled.
+    private func deployCanary(errorPercent: Int, _ policy: JSONValue, on cluster: Cluster) async throws
+        -> (member: Cluster.Member, before: Set<String>, load: LoadCounter)
+    {
+        let member = try await start(document(rollout: policy), 3, on: cluster)
+        let before = Set(try cluster.containers(of: "web").values)
+        let bad = document(["ERROR_PERCENT": String(errorPercent)], rollout: policy)
+        return (member, before, try await deployUnderLoad(bad, cluster, member))
+    }
+
     private func rollout(_ cluster: Cluster, _ member: Cluster.Member) async throws -> JSONValue {
         try await cluster.get("/apps/web/rollout", from: member).json
     }
@@ -45,14 +65,8 @@ struct RolloutTests {
         async throws
     {
         try await withCluster("canary") { cluster in
-            let policy: JSONValue = [
-                "strategy": "canary", "progressDeadlineSeconds": 120,
-                "canary": ["weightPercent": 20, "intervalSeconds": 8, "minRequests": 60, "maxErrorRatePct": 1],
-            ]
-            let member = try await start(document(rollout: policy), 3, on: cluster)
-            let before = Set(try cluster.containers(of: "web").values)
-            let load = try await deployUnderLoad(
-                document(["ERROR_PERCENT": "8"], rollout: policy), cluster, member)
+            let policy = canary(weightPercent: 20, minRequests: 60)
+            let (member, before, load) = try await deployCanary(errorPercent: 8, policy, on: cluster)
             let shown = try await rollout(cluster, member)
             #expect(shown["revision"] == 3 && shown["restores"] == 1)
             #expect(shown["reason"]?.stringValue?.contains("canary") == true, "\(shown)")
@@ -95,14 +109,8 @@ struct RolloutTests {
         async throws
     {
         try await withCluster("canary3") { cluster in
-            let policy: JSONValue = [
-                "strategy": "canary", "progressDeadlineSeconds": 180,
-                "canary": ["weightPercent": 30, "intervalSeconds": 8, "minRequests": 300, "maxErrorRatePct": 1],
-            ]
-            let member = try await start(document(rollout: policy), 3, on: cluster)
-            let before = Set(try cluster.containers(of: "web").values)
-            let load = try await deployUnderLoad(
-                document(["ERROR_PERCENT": "3"], rollout: policy), cluster, member)
+            let policy = canary(weightPercent: 30, minRequests: 300)
+            let (member, before, load) = try await deployCanary(errorPercent: 3, policy, on: cluster)
             try await eventuallyTrue("the verdict is in the events") {
                 try await kinds(cluster, member).isSuperset(of: ["canary_started", "canary_failed", "rolled_back"])
             }

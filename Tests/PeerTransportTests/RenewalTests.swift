@@ -95,8 +95,9 @@ import WireProtocol
                 #expect(heartbeats == count)
                 #expect(receiver.recorder.reasons(of: receiver === a ? b.id : a.id) == [])
             }
-            #expect(a.transport.traffic[b.id]?.connections == 1)
-            #expect(b.transport.traffic[a.id]?.renewals ?? 0 >= wanted)
+            try await eventually("the old connections are gone, all were renewed") {
+                a.transport.traffic[b.id]?.connections == 1 && b.transport.traffic[a.id]?.renewals ?? 0 >= wanted
+            }
         }
     }
 

@@ -4,6 +4,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
+import Leadership
 import Logging
 import NIOCore
 import NIOPosix
@@ -175,7 +176,7 @@ struct FacadeAccessTests {
 
     @Test func `10,000 malformed requests: no server error, no change`() async throws {
         let statuses = try await facade().application().test(.router) { client in
-            var random = SplitMix(seed: 20_261_128)
+            var random = SplitMix64(seed: 20_261_128)
             var statuses: [Int: Int] = [:]
             for number in 0..<10_000 {
                 let request = MalformedRequest.make(&random, app: "web", document: Samples.document)

@@ -211,7 +211,7 @@ struct MessageMaker {
     mutating func caller() -> Caller {
         Caller(
             name: text(), address: maybe { $0.text() }, node: maybe { $0.node() }, grant: maybe { $0.grant() },
-            token: maybe { $0.text() })
+            token: maybe { $0.text() }, credential: maybe { $0.text() })
     }
 
     mutating func operation() -> Operation {

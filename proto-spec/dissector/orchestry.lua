@@ -429,7 +429,8 @@ local GRANT = { fields = {
     ["verbs?"] = { each = { "read", "deploy", "run", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster" } },
     ["apps?"] = { each = "name" } } }
 local CALLER = { fields = {
-    name = "text", ["address?"] = "text", ["node?"] = "name", ["grant?"] = GRANT, ["token?"] = "text" } }
+    name = "text", ["address?"] = "text", ["node?"] = "name", ["grant?"] = GRANT, ["token?"] = "text",
+    ["credential?"] = "text" } }
 
 local OF_APP = { fields = { _0 = "name" } }
 local CONDITION = { fields = { isAbsent = "flag", ["tags?"] = TEXTS } }

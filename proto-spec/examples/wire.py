@@ -326,7 +326,7 @@ def anything(_):
 CONDITION = {"isAbsent": bool, "tags?": [str]}
 GRANT = {"role": ("viewer", "operator", "admin"), "apps?": [app],
          "verbs?": [("read", "deploy", "run", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster")]}
-CALLER = {"name": str, "address?": str, "node?": app, "grant?": GRANT, "token?": str}
+CALLER = {"name": str, "address?": str, "node?": app, "grant?": GRANT, "token?": str, "credential?": str}
 OPERATIONS = {
     "register": {"document": anything, "condition?": CONDITION}, "plan": {"documents": [anything]}, "usageOfApps": {},
     "scale": {"_0": app, "replicas": int, "forSeconds?": int},

@@ -59,7 +59,7 @@ final class AccessKeeper: Sendable {
     ///   - folder: where the copy of the tokens is kept.
     ///   - store: keeps when tokens were last used; false: not now.
     init(
-        settings: AccessSettings, node: NodeID, folder: String, clock: NodeClock, logger: Logger,
+        settings: AccessSettings, node: NodeID, isWorker: Bool, folder: String, clock: NodeClock, logger: Logger,
         fetch: @escaping @Sendable () async -> [APIToken]?,
         store: @escaping @Sendable ([String: WallTime]) async -> Bool,
         record: @escaping @Sendable (EventKind, AppName?, String, JSONValue) -> Void
@@ -76,7 +76,7 @@ final class AccessKeeper: Sendable {
         let (trigger, reads) = (trigger, reads)
         gatekeeper = Gatekeeper(
             .init(
-                node: node, now: { clock.now() }, wall: { clock.wall() },
+                node: node, passesCredentials: isWorker, now: { clock.now() }, wall: { clock.wall() },
                 lockedOut: { address, time, reason in
                     record(
                         .callerLockedOut, nil,
@@ -93,6 +93,25 @@ final class AccessKeeper: Sendable {
     /// What the facade asks.
     var identification: any CallerIdentification {
         settings.isRequired ? gatekeeper : Everybody(node: node)
+    }
+
+    /// Who asks through a worker, by what they showed: who holds a worker's certificate must not be able to speak for
+    /// everybody. Where this node asks for no credentials, the worker's word is as good as anybody's.
+    /// - Returns: the request as this node would have taken it, or why it is refused.
+    func vouch(for request: ControlRequest, from worker: NodeID) async -> Result<ControlRequest, Problem> {
+        // Between nodes.
+        if case .tokensInForce = request.operation, request.caller == nil { return .success(request) }
+        guard settings.isRequired else { return .success(request) }
+        // Failures count against the worker, which has refused what it could: its word for an address is no better.
+        switch await gatekeeper.identify(authorization: request.caller?.credential, address: "\(worker)") {
+        case .unknown(let problem): return .failure(problem)
+        case .known(var caller):
+            caller.address = request.caller?.address
+            caller.node = worker
+            caller.credential = nil
+            return .success(
+                ControlRequest(operation: request.operation, idempotencyKey: request.idempotencyKey, caller: caller))
+        }
     }
 
     /// SIGHUP: look at the files at once.

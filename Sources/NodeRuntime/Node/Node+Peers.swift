@@ -215,6 +215,15 @@ extension Node {
 
     /// As the leader. A worker's read is answered by any controller in the end: it has PostgreSQL, the worker has not.
     func answer(_ request: ControlRequest, from peer: NodeID, correlation: UInt64) async {
+        var request = request
+        if configuration.controllers[peer] == nil {
+            switch await access.vouch(for: request, from: peer) {
+            case .success(let known): request = known
+            case .failure(let problem):
+                transport.reply(.forwardResponse(ControlResponse(problem)), to: peer, correlation: correlation)
+                return
+            }
+        }
         if let response = await currentTerm?.perform(request) {
             transport.reply(.forwardResponse(response), to: peer, correlation: correlation)
         } else if !isWorker, !request.operation.isWrite,

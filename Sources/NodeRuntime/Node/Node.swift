@@ -82,7 +82,8 @@ package final class Node: Service {
         self.transport = transport
         certificates = Self.makeKeeper(configuration, clock: clock, transport: transport, reference, logger: logger)
         access = AccessKeeper(
-            settings: configuration.access, node: id, folder: configuration.dataDirectory, clock: clock, logger: logger,
+            settings: configuration.access, node: id, isWorker: configuration.node.role == .worker,
+            folder: configuration.dataDirectory, clock: clock, logger: logger,
             fetch: { await reference.node?.tokensInForce() },
             store: { await reference.node?.noteTokenUse($0) ?? false },
             record: { reference.node?.record($0, $1, $2, $3) })
