@@ -12,11 +12,14 @@ struct PseudoTerminal {
     let copied: AsyncStream<Void>
 
     init(into file: FileHandle) throws {
-        let near = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)
-        guard near >= 0, grantpt(near) == 0, unlockpt(near) == 0, let name = ptsname(near) else {
+        // As unlockpt and ptsname do, which glibc's headers show to GNU C only: TIOCSPTLCK and TIOCGPTN.
+        let near = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)
+        var isLocked: Int32 = 0
+        var number: Int32 = 0
+        guard near >= 0, ioctl(near, 0x4004_5431, &isLocked) == 0, ioctl(near, 0x8004_5430, &number) == 0 else {
             throw Failure(code: errno)
         }
-        let far = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC)
+        let far = open("/dev/pts/\(number)", O_RDWR | O_NOCTTY | O_CLOEXEC)
         guard far >= 0 else { throw Failure(code: errno) }
         end = FileHandle(fileDescriptor: far, closeOnDealloc: true)
         let (copied, continuation) = AsyncStream.makeStream(of: Void.self)
