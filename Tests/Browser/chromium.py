@@ -14,7 +14,8 @@ class PageFailure(Exception):
 
 class Chromium:
     def __init__(self, width=1280, height=860):
-        self.folder = tempfile.TemporaryDirectory(prefix="chromium-")
+        # Its child processes may still write for a moment after it has ended.
+        self.folder = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         to_browser, self._to = os.pipe()
         self._from, from_browser = os.pipe()
         # Chromium reads from descriptor 3 and writes to 4; a shell puts them there.
