@@ -144,7 +144,7 @@ extension Operation {
         case .revokeToken(let name): ("revokeToken", ["token": .string(name.rawValue)])
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets, .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit,
-            .overview, .appHistory, .followLog, .eventsAfter:
+            .plan, .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter:
             ("read", .null)
         }
     }

@@ -93,6 +93,8 @@ public struct Caller: Hashable, Sendable, Codable {
 /// Which apps an operation is about.
 public enum OperationScope: Hashable, Sendable {
     case app(AppName)
+    /// All of these.
+    case apps([AppName])
     /// Shows of several apps what the caller may see.
     case filtered
     /// The cluster as a whole: not for callers that are limited to apps.
@@ -102,17 +104,19 @@ public enum OperationScope: Hashable, Sendable {
 extension Operation {
     public var scope: OperationScope {
         switch self {
-        case .register(let document):
+        case .register(let document, _):
             // What has no name is refused for that, not for its scope.
             document["metadata"]?["name"]?.stringValue.map { .app(AppName(unchecked: $0)) } ?? .cluster
         case .start(let app), .stop(let app), .delete(let app), .scale(let app, _, _), .autoscale(let app, _),
-            .setPolicy(let app, _), .simulateMetrics(let app, _), .rollback(let app, _), .pauseRollout(let app),
+            .setPolicy(let app, _, _), .simulateMetrics(let app, _), .rollback(let app, _), .pauseRollout(let app),
             .resumeRollout(let app), .abortRollout(let app), .retry(let app), .appStatus(let app),
             .appDocument(let app), .appMetrics(let app), .appLogs(let app, _), .why(let app), .simulate(let app, _),
             .rolloutStatus(let app), .revisions(let app), .appHistory(let app, _):
             .app(app)
         case .events(let app, _): app.map { .app($0) } ?? .filtered
-        case .listApps, .overview: .filtered
+        case .listApps, .usageOfApps, .overview: .filtered
+        case .plan(let documents):
+            .apps(documents.compactMap { $0["metadata"]?["name"]?.stringValue.map(AppName.init(unchecked:)) })
         case .cordonNode, .uncordonNode, .drainNode, .rebalance, .stepDown, .setSecret, .removeSecret, .systemMetrics,
             .listSecrets, .showSecret, .listNodes, .createToken, .revokeToken, .listTokens, .tokensInForce, .audit,
             .followLog, .eventsAfter:
@@ -130,6 +134,10 @@ extension Caller {
             if grant.covers(app) { return nil }
             return .forbidden(
                 "\(name) is limited to \(Self.list(apps)), and this is about app \(app.rawValue.prefix(63)).")
+        case .apps(let named):
+            guard let foreign = named.first(where: { !grant.covers($0) }) else { return nil }
+            return .forbidden(
+                "\(name) is limited to \(Self.list(apps)), and this is about app \(foreign.rawValue.prefix(63)), too.")
         case .filtered: return nil
         case .cluster:
             return .forbidden(

@@ -1,7 +1,8 @@
 /// Something a client asks of the cluster, independent of HTTP: what nodes forward to the leader.
 public enum Operation: Hashable, Sendable, Codable {
     // Writes: only the leader carries them out.
-    case register(document: JSONValue)
+    /// `condition`: what must hold of the present spec, else 412; nil: nothing.
+    case register(document: JSONValue, condition: SpecCondition? = nil)
     case start(AppName)
     case stop(AppName)
     case delete(AppName)
@@ -10,7 +11,7 @@ public enum Operation: Hashable, Sendable, Codable {
     case scale(AppName, replicas: Int, forSeconds: Int? = nil)
     /// Pauses or resumes the autoscaler.
     case autoscale(AppName, AutoscaleChange)
-    case setPolicy(AppName, policy: JSONValue)
+    case setPolicy(AppName, policy: JSONValue, condition: SpecCondition? = nil)
     case simulateMetrics(AppName, SimulatedMetrics)
     /// Makes a new revision with what containers are made from in revision `to`; nil: in the last one that worked.
     case rollback(AppName, to: Int?)
@@ -54,6 +55,10 @@ public enum Operation: Hashable, Sendable, Codable {
     case rolloutStatus(AppName)
     case revisions(AppName)
     case listNodes
+    /// Every app's load of now.
+    case usageOfApps
+    /// What registering these would do; see `SpecPlan`.
+    case plan(documents: [JSONValue])
     /// One row for each app, with its figures of now.
     case overview
     /// The next lines of an instance's output, for a follower: asked of the node where it runs, leader or not. `cursor` is
@@ -80,8 +85,8 @@ public enum Operation: Hashable, Sendable, Codable {
             true
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
-            .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit, .overview,
-            .appHistory, .followLog, .eventsAfter:
+            .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit, .plan,
+            .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter:
             false
         }
     }

@@ -28,6 +28,7 @@ extension RestFacade {
         _ operation: @escaping @Sendable () async throws -> OrchestryModel.Operation
     ) async throws -> Response {
         let key = try idempotencyKey(request)
+        if !route.isConditional { try refuseCondition(request) }
         // Every route that comes here needs a caller.
         guard let caller = context.caller else { throw Problem.unauthenticated("It is not known who asks.") }
         let answer = try await withThrowingTaskGroup(of: ControlResponse?.self) { group in
@@ -55,6 +56,9 @@ extension RestFacade {
         }
         var response = Response(finish(answer))
         if route.method != .get { response.headers[.idempotencyKey] = key }
+        if route == .appDocument, let tag = Presentation.tag(ofDocument: answer.body) {
+            response.headers[.eTag] = "\"\(tag)\""
+        }
         return response
     }
 
@@ -86,7 +90,8 @@ extension RestFacade {
             let document = try await body(request)
             // The leader reads it again: this only spares everyone the way there and the wait for a leader.
             _ = try AppSpec.parse(document)
-            return .register(document: document)
+            return .register(document: document, condition: try condition(request))
+        case .plan: return .plan(documents: try Operation.parsePlan(try await body(request)))
         case .start: return .start(try app(context))
         case .stop: return .stop(try app(context))
         case .retry: return .retry(try app(context))
@@ -103,7 +108,8 @@ extension RestFacade {
             return .simulate(name, try SimulationRequest.parse(try await body(request)))
         case .setPolicy:
             let name = try app(context)
-            return .setPolicy(name, policy: try Operation.parsePolicy(try await body(request)))
+            let policy = try Operation.parsePolicy(try await body(request))
+            return .setPolicy(name, policy: policy, condition: try condition(request))
         case .simulateMetrics:
             let name = try app(context)
             return .simulateMetrics(name, try SimulatedMetrics.parse(try await body(request)))
@@ -122,6 +128,7 @@ extension RestFacade {
         case .appLogs: return .appLogs(try app(context), lines: try logLines(request))
         case .events: return try events(request)
         case .systemMetrics: return .systemMetrics
+        case .usageOfApps: return .usageOfApps
         case .stepDown: return .stepDown
         case .listSecrets: return .listSecrets
         case .showSecret: return .showSecret(try secret(context))

@@ -100,12 +100,13 @@ package struct RestFacade: Sendable {
 
     private func answer(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
         switch route {
-        case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .deleteApp,
+        case .register, .plan, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate,
+            .deleteApp,
             .stepDown, .listApps,
             .appStatus, .appDocument, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .rolloutStatus, .revisions,
             .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance, .listTokens, .revokeToken, .audit,
-            .appHistory:
+            .usageOfApps, .appHistory:
             return try await ask(route, request, context)
         case .createToken: return try await createToken(request, context)
         case .appLogs:

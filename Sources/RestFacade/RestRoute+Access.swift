@@ -16,7 +16,7 @@ extension RestRoute {
         switch self {
         case .health, .openAPI, .dashboard, .dashboardFile: .open
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .simulate, .rolloutStatus,
-            .revisions, .appHistory, .eventStream:
+            .revisions, .plan, .usageOfApps, .appHistory, .eventStream:
             .apps(.read)
         case .register, .deleteApp: .apps(.deploy)
         case .start, .stop, .retry: .apps(.run)

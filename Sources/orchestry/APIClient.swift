@@ -31,6 +31,16 @@ struct APIClient {
         http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }
 
+    /// Whether that server may see the token: those that were named may, not those that they tell of.
+    func isTrusted(_ server: String) -> Bool { credentials.token == nil || servers.contains(server) }
+
+    /// One that asks that server only, and once. To be shut down by itself.
+    func asking(_ server: String) throws -> APIClient {
+        var shown = credentials
+        if !isTrusted(server) { shown.token = nil }
+        return try APIClient(servers: [server], patience: .zero, credentials: shown)
+    }
+
     func shutdown() async {
         // The process ends right after: what could not be closed is closed then.
         try? await http.shutdown()
@@ -48,8 +58,11 @@ struct APIClient {
         try await send(.GET, path, query: query, app: app)
     }
 
-    func post(_ path: String, _ body: JSONValue? = nil, app: String? = nil) async throws -> JSONValue {
-        try await send(.POST, path, body: body, app: app)
+    /// - Parameter headers: conditions such as `If-Match`.
+    func post(
+        _ path: String, _ body: JSONValue? = nil, headers: [(String, String)] = [], app: String? = nil
+    ) async throws -> JSONValue {
+        try await send(.POST, path, body: body, headers: headers, app: app)
     }
 
     func put(_ path: String, _ body: JSONValue) async throws -> JSONValue { try await send(.PUT, path, body: body) }
@@ -63,9 +76,10 @@ struct APIClient {
     ///   - app: the app the request is about: 404 then means that there is no such app.
     /// - Throws: `CommandFailure`.
     private func send(
-        _ method: HTTPMethod, _ path: String, query: [(String, String)] = [], body: JSONValue? = nil, app: String? = nil
+        _ method: HTTPMethod, _ path: String, query: [(String, String)] = [], body: JSONValue? = nil,
+        headers: [(String, String)] = [], app: String? = nil
     ) async throws -> JSONValue {
-        let answer = try await answer(method, Self.target(path, query), body: body)
+        let answer = try await answer(method, Self.target(path, query), body: body, headers: headers)
         switch answer.status {
         case 200..<300: return answer.body
         case 404 where app != nil:
@@ -94,7 +108,9 @@ struct APIClient {
     // MARK: Trying
 
     /// The first answer that is not "not now" (502, 503); after the patience is used up, the last such answer.
-    private func answer(_ method: HTTPMethod, _ target: String, body: JSONValue?) async throws -> Answer {
+    private func answer(
+        _ method: HTTPMethod, _ target: String, body: JSONValue?, headers: [(String, String)]
+    ) async throws -> Answer {
         let clock = ContinuousClock()
         let deadline = clock.now + patience
         let key = UUID().uuidString
@@ -105,7 +121,7 @@ struct APIClient {
             var notNow: Answer?
             for server in servers {
                 do {
-                    let answer = try await attempt(method, server, target, body: body, key: key)
+                    let answer = try await attempt(method, server, target, body: body, key: key, headers: headers)
                     guard answer.status == 502 || answer.status == 503 else { return answer }
                     notNow = answer
                 } catch let failure as CommandFailure {
@@ -129,7 +145,8 @@ struct APIClient {
     }
 
     private func attempt(
-        _ method: HTTPMethod, _ server: String, _ target: String, body: JSONValue?, key: String
+        _ method: HTTPMethod, _ server: String, _ target: String, body: JSONValue?, key: String,
+        headers: [(String, String)]
     ) async throws -> Answer {
         var request = HTTPClientRequest(url: server + target)
         request.method = method
@@ -137,6 +154,7 @@ struct APIClient {
         request.headers.add(name: "User-Agent", value: "orchestry/\(Orchestry.version)")
         if let token = credentials.token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         if method != .GET { request.headers.add(name: "Idempotency-Key", value: key) }
+        for (name, value) in headers { request.headers.add(name: name, value: value) }
         if let body {
             request.headers.add(name: "Content-Type", value: "application/json")
             request.body = .bytes(ByteBuffer(bytes: body.jsonBytes()))

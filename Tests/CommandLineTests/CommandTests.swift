@@ -85,7 +85,9 @@ struct CommandTests {
                 "NAME  STATUS   READY  WANTED  MODE  REVISION  IMAGE",
                 "web   running  2      3       auto  5         shop:1.4",
             ]),
-        Row(arguments: ["list"], operation: .listApps, answer: Presentation.appList([]), words: ["orchestry register"]),
+        Row(
+            arguments: ["list"], operation: .listApps, answer: Presentation.appList([]), words: ["orchestry apply FILE"]
+        ),
         Row(
             arguments: ["status", "web"], operation: .appStatus(web),
             answer: Presentation.appStatus(

@@ -77,6 +77,7 @@ struct AccessMatrixTests {
     private static func body(of route: RestRoute) -> JSONValue? {
         switch route {
         case .register: Samples.document
+        case .plan: ["documents": [Samples.document]]
         case .scale: ["replicas": 3]
         case .autoscale: ["action": "pause"]
         case .setPolicy: ["policy": ["maxReplicas": 4]]

@@ -72,6 +72,8 @@ struct FacadeRouteTests {
 
     static let rows = [
         Row(.post, "/apps/register", Samples.document, .register(document: Samples.document)),
+        Row(.post, "/apps/plan", ["documents": [Samples.document]], .plan(documents: [Samples.document])),
+        Row(.get, "/metrics/apps", .usageOfApps),
         Row(.post, "/apps/web/up", .start(web)), Row(.post, "/apps/web/down", .stop(web)),
         Row(.delete, "/apps/web", .delete(web)), Row(.post, "/apps/web/retry", .retry(web)),
         Row(.post, "/apps/web/scale", ["replicas": 3], .scale(web, replicas: 3)),

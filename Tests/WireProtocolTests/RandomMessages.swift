@@ -193,6 +193,14 @@ struct MessageMaker {
             metrics: document(), explanation: document())
     }
 
+    mutating func condition() -> SpecCondition {
+        switch int(0...2) {
+        case 0: .exists
+        case 1: .absent
+        default: .oneOf(list { $0.text(20) })
+        }
+    }
+
     mutating func grant() -> AccessGrant {
         AccessGrant(
             role: Role.allCases[int(0...2)],
@@ -207,10 +215,10 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...21) {
-        case 0: .register(document: document())
+        switch int(0...23) {
+        case 0: .register(document: document(), condition: maybe { $0.condition() })
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
-        case 2: .setPolicy(app(), policy: document())
+        case 2: .setPolicy(app(), policy: document(), condition: maybe { $0.condition() })
         case 3:
             .simulateMetrics(app(), SimulatedMetrics(rps: double(0...1e6), healthyReplicas: maybe { $0.int(0...9) }))
         case 4: .events(app: maybe { $0.app() }, limit: int(1...1000))
@@ -241,6 +249,8 @@ struct MessageMaker {
         case 16:
             .audit(
                 app: maybe { $0.app() }, after: maybe { Int64($0.int(0...9)) }, limit: int(1...1000), isRaw: chance())
+        case 21: .plan(documents: list { $0.document() })
+        case 22: .usageOfApps
         default: .why(app())
         }
     }

@@ -8,6 +8,7 @@ import Scheduling
 extension LeaderTerm {
     func read(_ request: ControlRequest) async -> ControlResponse? {
         do {
+            if case .plan(let documents) = request.operation { return try await plan(documents, request) }
             return try await answer(request.operation, within: request.caller?.grant)
         } catch let problem as Problem {
             return ControlResponse(problem)
@@ -57,6 +58,7 @@ extension LeaderTerm {
         case .rolloutStatus(let name): return rolloutStatus(of: try application(name))
         case .revisions(let name): return try await revisions(of: try application(name))
         case .listNodes: return listNodes()
+        case .usageOfApps: return usageOfApps(within: grant)
         case .overview: return overview(within: grant)
         case .eventsAfter(let id, let limit):
             return try await surroundings.store.numberedEvents(after: id, limit: limit)

@@ -110,7 +110,7 @@ extension Node {
                 return ControlResponse(
                     body: Presentation.appStatus(
                         application, instances: instances, usage: [:],
-                        explanation: "No leader answers: this is what was stored last."))
+                        explanation: "No leader answers: this is what was stored last.", isStale: true))
             case .appDocument(let name):
                 guard let application = try await store.application(name) else {
                     return ControlResponse(.appNotFound(name))

@@ -73,7 +73,7 @@ struct Metrics: AsyncParsableCommand {
 
 struct Logs: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show what an app's containers wrote; -f: and go on.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @Option(name: [.customShort("n"), .long], help: "Lines of each container.") var lines = 100
     @Flag(name: .shortAndLong, help: "Go on showing new lines, of new instances too, until interrupted.") var follow =
         false
@@ -204,16 +204,15 @@ struct Events: AsyncParsableCommand {
 
 struct Why: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Say why the autoscaler does what it does with an app.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get(APIClient.appPath(name, "/why"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                let sentences = (answer["summary"]?.arrayValue ?? []).compactMap(\.stringValue)
-                return sentences.isEmpty ? "\(name) has not been evaluated yet." : sentences.joined(separator: "\n")
-            }
+        try await options.show {
+            try await $0.get(APIClient.appPath(name, "/why"), app: name)
+        } table: { answer in
+            let sentences = (answer["summary"]?.arrayValue ?? []).compactMap(\.stringValue)
+            return sentences.isEmpty ? "\(name) has not been evaluated yet." : sentences.joined(separator: "\n")
         }
     }
 }
