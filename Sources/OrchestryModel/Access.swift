@@ -125,9 +125,42 @@ extension Operation {
     }
 }
 
+extension Operation {
+    /// What whoever asks for it must have. Checked where the request came in and once more where it is carried out.
+    public var verb: Verb {
+        switch self {
+        case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
+            .listSecrets, .showSecret, .rolloutStatus, .revisions, .listNodes, .plan, .usageOfApps, .overview,
+            .appHistory, .followLog, .eventsAfter:
+            .read
+        case .register, .delete: .deploy
+        case .start, .stop, .retry: .run
+        case .scale, .autoscale, .setPolicy, .simulateMetrics: .scale
+        case .rollback, .pauseRollout, .resumeRollout, .abortRollout: .rollout
+        case .cordonNode, .uncordonNode, .drainNode, .rebalance: .nodes
+        case .setSecret, .removeSecret: .secrets
+        case .createToken, .revokeToken, .listTokens, .tokensInForce: .tokens
+        case .audit: .audit
+        case .stepDown: .cluster
+        }
+    }
+}
+
 extension Caller {
-    /// Why this caller may not do that because of the apps it is limited to; nil: it may.
+    /// Why this caller may do nothing that needs the verb; nil: it has it.
+    public func objection(lacking verb: Verb) -> Problem? {
+        guard let grant, !grant.allows(verb) else { return nil }
+        let roles = Role.having(verb).map(\.rawValue).joined(separator: ", ")
+        let cause =
+            grant.role.verbs.contains(verb)
+            ? "was given other verbs only (\((grant.verbs ?? []).map(\.rawValue).joined(separator: ", ")))"
+            : "has role \(grant.role.rawValue); roles with it: \(roles)"
+        return .forbidden("This needs the verb '\(verb.rawValue)', and \(name) \(cause).")
+    }
+
+    /// Why this caller may not do that, because of the verbs it has or the apps it is limited to; nil: it may.
     public func objection(to operation: Operation) -> Problem? {
+        if let problem = objection(lacking: operation.verb) { return problem }
         guard let grant, let apps = grant.apps else { return nil }
         switch operation.scope {
         case .app(let app):

@@ -190,8 +190,10 @@ struct AccessTests {
             }
             #expect(try await control.introduce("liar", to: cluster.name, .control)?.isAccepted == true)
             #expect(try await bulk.introduce("liar", to: cluster.name, .bulk)?.isAccepted == true)
-            func status(_ caller: Caller?, _ number: UInt64) async throws -> Int? {
-                let operation = OrchestryModel.Operation.listApps
+            let viewer = try await token("eye", "viewer", via: leader, on: cluster)
+            func status(
+                _ caller: Caller?, _ number: UInt64, _ operation: OrchestryModel.Operation = .listApps
+            ) async throws -> Int? {
                 let request = ControlRequest(
                     operation: operation, idempotencyKey: "k\(number)", actor: "token:ci", caller: caller)
                 try await control.send(.forwardRequest(request, deadlineMilliseconds: 5_000), correlation: number)
@@ -207,6 +209,11 @@ struct AccessTests {
             #expect(try await status(Caller(name: "bootstrap", grant: admin), 6) == 401)
             #expect(try await status(Caller(name: "token:ci", grant: admin, token: fingerprint), 8) == 401)
             #expect(try await status(Caller(name: "x", credential: "Bearer \(ci)"), 10) == 200)
+            // No routes stand between the worker and the leader: it looks at the verbs itself.
+            let weak = Caller(name: "x", grant: admin, credential: "Bearer \(viewer)")
+            #expect(try await status(weak, 12) == 200)
+            #expect(try await status(weak, 14, .revokeToken(TokenName(unchecked: "ci"))) == 403)
+            #expect(try await status(weak, 16, .stepDown) == 403)
         }
     }
 

@@ -134,6 +134,22 @@ struct FacadeRouteTests {
         #expect(test.plane.requests.map(\.operation) == [row.operation])
     }
 
+    @Test(arguments: rows)
+    func `what is carried out needs the verb that its route needs`(_ row: Row) throws {
+        let path = row.path.split(separator: "?").first.map(String.init) ?? row.path
+        let segments = path.split(separator: "/")
+        let route = try #require(
+            RestRoute.allCases.filter { $0.method == row.method }.filter {
+                let template = $0.path.split(separator: "/")
+                return template.count == segments.count
+                    && zip(template, segments).allSatisfy { $0.hasPrefix("{") || $0 == $1 }
+            }.min { $0.path.count { $0 == "{" } < $1.path.count { $0 == "{" } })
+        switch route.access {
+        case .open: Issue.record("an operation without credentials")
+        case .apps(let verb), .cluster(let verb): #expect(row.operation.verb == verb, "\(route)")
+        }
+    }
+
     @Test(
         arguments: [
             ("/secrets/a%20b", ["value": "x"], "letter"), ("/secrets/db", [:], "is required"),
