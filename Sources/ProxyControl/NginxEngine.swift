@@ -7,7 +7,8 @@ import ProxyConfig
 /// Owns one folder's nginx. Everything in here blocks, one thing after the other, on the actor's own queue.
 ///
 /// The order that a crash at any point leaves something sound behind: first the membership file, then the running
-/// membership, then the tested configuration, then the reload. A nginx that starts reads both files.
+/// membership, then the tested configuration, then the reload. A nginx that starts reads both files. Where they can't be
+/// written, a running nginx is told all the same (`NginxEngine+Stored.swift`).
 actor NginxEngine {
     /// Set by `start()`.
     struct Running {
@@ -43,6 +44,8 @@ actor NginxEngine {
     var pendingFacades: FacadeList?
     /// The newest table that was asked for in this process; nil before.
     private var applied: RoutingTable.Version?
+    /// The files are older than what is served: they could not be written.
+    var isUnstored = false
     private var settled: (ticket: UInt64, outcome: Result<AppliedResult, ProxyError>)?
     private var ticker: Ticker?
     private var wakeSocket: WakeSocket?
@@ -201,7 +204,8 @@ actor NginxEngine {
         }
         applied = desired.table.version
         let table = desired.table.serving(excluding: desired.excluded)
-        try StoredTable.save(table, running.layout.folder)
+        isUnstored = false
+        try storing { () throws(ProxyError) in try StoredTable.save(table, running.layout.folder) }
         do throws(ProxyError) {
             return try effect(table, desired.certificates)
         } catch {
@@ -240,18 +244,24 @@ actor NginxEngine {
     ) throws(ProxyError) -> Result<Void, ProxyError> {
         guard layout.mode == .lua else { return .success(()) }
         let text = MembershipText.render(structure.routes, version: version)
-        try Files.replace(layout.membershipPath, text.utf8, mode: 0o600)
+        try storing { () throws(ProxyError) in
+            try Files.replace(layout.membershipPath, text.utf8, mode: 0o600)
+        }
         guard running?.master != nil else { return .success(()) }
         do throws(ProxyError) {
-            let answer = try LocalHTTP.exchange(
-                socket: layout.adminSocketPath, method: "PUT", target: "/membership", body: text)
-            guard answer.status == 200 else {
-                throw ProxyError(
-                    .badAnswer, while: "updating endpoints", "\(answer.status) \(answer.body.prefix(200))")
-            }
+            try tell(text, layout)
             return .success(())
         } catch {
             return .failure(error)
+        }
+    }
+
+    /// The running membership.
+    func tell(_ text: String, _ layout: ProxyLayout) throws(ProxyError) {
+        let answer = try LocalHTTP.exchange(
+            socket: layout.adminSocketPath, method: "PUT", target: "/membership", body: text)
+        guard answer.status == 200 else {
+            throw ProxyError(.badAnswer, while: "updating endpoints", "\(answer.status) \(answer.body.prefix(200))")
         }
     }
 
@@ -299,6 +309,7 @@ actor NginxEngine {
             // Now and then also whether the pid is still nginx's.
             if Processes.isAlive(master), !ticks.isMultiple(of: 10) || running.process.runningMaster() == master {
                 if ticks.isMultiple(of: 5) { pushFacades() }
+                if isUnstored, ticks.isMultiple(of: 10) { storeAgain() }
                 if ticks.isMultiple(of: 100) {
                     running.process.rotateErrorLog(master, limit: settings.errorLogLimit)
                 }

@@ -109,6 +109,35 @@ struct LifecycleTests {
         }
     }
 
+    @Test(.enabled(if: geteuid() == 0, "mounting takes root"))
+    func `a full disk holds up no endpoint, and the routes are stored when there is room`() async throws {
+        let place = "/tmp/orc-p-\(UUID().uuidString.prefix(8))"
+        try Shell.run("mkdir \"$1\" && mount -t tmpfs -o size=8m,mode=755 tmpfs \"$1\"", [place])
+        // A failure of the test is what is to be seen, not this.
+        defer { _ = try? Shell.run("umount -l \"$1\" && rmdir \"$1\"", [place]) }
+        try await ProxyFixture.run(change: { $0.folder = place }) { proxy in
+            try await proxy.controller.apply(proxy.table(1, proxy.route("web", on: [0])))
+            try Shell.run("dd if=/dev/zero of=\"$1/filler\" bs=4k 2>/dev/null || true", [place])
+            let result = try await proxy.controller.apply(proxy.table(2, proxy.route("web", on: [1])))
+            #expect(!result.reloaded)
+            for _ in 0..<6 { #expect(try await proxy.get("web").body == "B\n") }
+            let membership = place + "/membership"
+            #expect(try String(contentsOfFile: membership, encoding: .utf8).hasPrefix("orchestry-membership 1 1.1\n"))
+            // Another structure has to be written first, so it is not in effect, and what is goes on.
+            let other = proxy.table(3, proxy.route("web", on: [1]), proxy.route("new", on: [0]))
+            _ = await expect(.inputOutput) { () async throws(ProxyError) in try await proxy.controller.apply(other) }
+            #expect(try await proxy.get("web").body == "B\n")
+
+            try Shell.run("rm \"$1/filler\"", [place])
+            let isStored = try await eventually {
+                try String(contentsOfFile: membership, encoding: .utf8).hasPrefix("orchestry-membership 1 1.3\n")
+            }
+            #expect(isStored)
+            try await proxy.controller.apply(other)
+            #expect(try await proxy.get("new").body == "A\n")
+        }
+    }
+
     @Test func `a running nginx is adopted`() async throws {
         try await ProxyFixture.run { proxy in
             try await proxy.controller.apply(proxy.table(7, proxy.route("web", on: [0])))
