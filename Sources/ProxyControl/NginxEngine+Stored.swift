@@ -7,27 +7,25 @@ import ProxyConfig
 extension NginxEngine {
     /// Notes that the files are older than what is served, if there is an nginx that can be told without them.
     /// - Throws: what `write` throws, if there is none.
-    func storing(_ write: () throws(ProxyError) -> Void) throws(ProxyError) {
+    func storing(_ table: RoutingTable, _ write: () throws(ProxyError) -> Void) throws(ProxyError) {
         do throws(ProxyError) {
             try write()
         } catch {
             guard error.code == .inputOutput, let running, running.master != nil, running.layout.mode == .lua else {
                 throw error
             }
-            if !isUnstored {
+            if unstored == nil {
                 logger.error(
                     "The routes can't be stored; nginx is told of them all the same. Free space on the disk.",
                     metadata: ["error": "\(error)"])
             }
-            isUnstored = true
+            unstored = table
         }
     }
 
     /// Each second while the files are older than what is served.
     func storeAgain() {
-        guard let layout = running?.layout else { return }
-        let (desired, _) = shared.desired()
-        let table = desired.table.serving(excluding: desired.excluded)
+        guard let table = unstored, let layout = running?.layout else { return }
         let structure = ProxyStructure(table, reserved: layout.reserved, certificates: certificates.fingerprints)
         let text = MembershipText.render(structure.routes, version: table.version)
         do throws(ProxyError) {
@@ -35,7 +33,7 @@ extension NginxEngine {
             try tell(text, layout)
             try StoredTable.save(table, layout.folder)
             try Files.replace(layout.membershipPath, text.utf8, mode: 0o600)
-            isUnstored = false
+            unstored = nil
             logger.notice("The routes are stored again")
         } catch {
             logger.debug("The routes can't be stored yet", metadata: ["error": "\(error)"])

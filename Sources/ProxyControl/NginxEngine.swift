@@ -44,8 +44,8 @@ actor NginxEngine {
     var pendingFacades: FacadeList?
     /// The newest table that was asked for in this process; nil before.
     private var applied: RoutingTable.Version?
-    /// The files are older than what is served: they could not be written.
-    var isUnstored = false
+    /// What is served, where the files could not be written and are older.
+    var unstored: RoutingTable?
     private var settled: (ticket: UInt64, outcome: Result<AppliedResult, ProxyError>)?
     private var ticker: Ticker?
     private var wakeSocket: WakeSocket?
@@ -103,6 +103,7 @@ actor NginxEngine {
         if let running { close(running.lock) }
         running = nil
         applied = nil
+        unstored = nil
     }
 
     func stop(graceful: Bool) {
@@ -204,8 +205,8 @@ actor NginxEngine {
         }
         applied = desired.table.version
         let table = desired.table.serving(excluding: desired.excluded)
-        isUnstored = false
-        try storing { () throws(ProxyError) in try StoredTable.save(table, running.layout.folder) }
+        unstored = nil
+        try storing(table) { () throws(ProxyError) in try StoredTable.save(table, running.layout.folder) }
         do throws(ProxyError) {
             return try effect(table, desired.certificates)
         } catch {
@@ -228,7 +229,7 @@ actor NginxEngine {
         let structure = ProxyStructure(
             table, reserved: layout.reserved, certificates: certificates.fingerprints)
         capacity = capacity.fitting(table)
-        let pushed = try pushMembership(structure, table.version, layout)
+        let pushed = try pushMembership(structure, table, layout)
         let rendered = ConfigRenderer(layout: layout, capacity: capacity).render(structure)
         let reloaded = try putIntoEffect(rendered, layout)
         certificates.discard(except: Set(states.keys))
@@ -240,11 +241,11 @@ actor NginxEngine {
     }
 
     private func pushMembership(
-        _ structure: ProxyStructure, _ version: RoutingTable.Version, _ layout: ProxyLayout
+        _ structure: ProxyStructure, _ table: RoutingTable, _ layout: ProxyLayout
     ) throws(ProxyError) -> Result<Void, ProxyError> {
         guard layout.mode == .lua else { return .success(()) }
-        let text = MembershipText.render(structure.routes, version: version)
-        try storing { () throws(ProxyError) in
+        let text = MembershipText.render(structure.routes, version: table.version)
+        try storing(table) { () throws(ProxyError) in
             try Files.replace(layout.membershipPath, text.utf8, mode: 0o600)
         }
         guard running?.master != nil else { return .success(()) }
@@ -309,7 +310,7 @@ actor NginxEngine {
             // Now and then also whether the pid is still nginx's.
             if Processes.isAlive(master), !ticks.isMultiple(of: 10) || running.process.runningMaster() == master {
                 if ticks.isMultiple(of: 5) { pushFacades() }
-                if isUnstored, ticks.isMultiple(of: 10) { storeAgain() }
+                if ticks.isMultiple(of: 10) { storeAgain() }
                 if ticks.isMultiple(of: 100) {
                     running.process.rotateErrorLog(master, limit: settings.errorLogLimit)
                 }
