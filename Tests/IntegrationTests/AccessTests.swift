@@ -214,6 +214,13 @@ struct AccessTests {
             #expect(try await status(weak, 12) == 200)
             #expect(try await status(weak, 14, .revokeToken(TokenName(unchecked: "ci"))) == 403)
             #expect(try await status(weak, 16, .stepDown) == 403)
+            // A node answers for its own containers without asking the leader.
+            let other = try await token("other", "viewer", apps: ["other"], via: leader, on: cluster)
+            let limited = Caller(name: "x", grant: admin, credential: "Bearer \(other)")
+            let log = OrchestryModel.Operation.followLog(
+                InstanceID(unchecked: "web-1-a"), session: "s", cursor: nil, tail: nil)
+            #expect(try await status(weak, 18, log) == 200)
+            #expect(try await status(limited, 20, log) == 403)
         }
     }
 

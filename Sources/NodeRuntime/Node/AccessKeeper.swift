@@ -109,6 +109,8 @@ final class AccessKeeper: Sendable {
         switch await gatekeeper.identify(authorization: request.caller?.credential, address: "\(worker)") {
         case .unknown(let problem): return .failure(problem)
         case .known(var caller):
+            // Not all that follows asks the leader, which looks, too.
+            if let problem = caller.objection(to: request.operation) { return .failure(problem) }
             caller.address = request.caller?.address
             caller.node = worker
             caller.credential = nil
