@@ -223,7 +223,7 @@ let package = Package(
             "IntegrationTests",
             [
                 "OrchestryModel", "AccessControl", "WireProtocol", "Leadership", "Certificates", "SecretSealing",
-                "RecordArchive", "TestSupport", "orchestryd", "orchestry", asyncHTTPClient,
+                "MetricsCache", "RecordArchive", "TestSupport", "orchestryd", "orchestry", asyncHTTPClient, logging,
                 nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),
         tests(

@@ -147,7 +147,7 @@ extension Operation {
         case .changeSettings: ("changeSettings", .null)
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets, .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit,
-            .backup, .listSettings:
+            .plan, .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter, .backup, .listSettings:
             ("read", .null)
         }
     }

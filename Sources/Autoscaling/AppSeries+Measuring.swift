@@ -5,10 +5,10 @@ struct MicroTraffic: Sendable {
     var rate: Int64 = 0
     var concurrency: Int64 = 0
 
-    static func += (left: inout MicroTraffic, right: MicroTraffic) {
-        left.rate += right.rate
-        left.concurrency += right.concurrency
+    static func + (left: MicroTraffic, right: MicroTraffic) -> MicroTraffic {
+        MicroTraffic(rate: left.rate + right.rate, concurrency: left.concurrency + right.concurrency)
     }
+    static func += (left: inout MicroTraffic, right: MicroTraffic) { left = left + right }
 
     static func larger(_ left: MicroTraffic, _ right: MicroTraffic) -> MicroTraffic {
         MicroTraffic(rate: max(left.rate, right.rate), concurrency: max(left.concurrency, right.concurrency))
@@ -19,6 +19,29 @@ struct MicroTraffic: Sendable {
         MicroTraffic(
             rate: rate + Int64((Double(other.rate - rate) * part).rounded()),
             concurrency: concurrency + Int64((Double(other.concurrency - concurrency) * part).rounded()))
+    }
+}
+
+/// Seconds whose strongest one does not count.
+struct SettledTraffic {
+    private var sum = MicroTraffic()
+    private var strongest = MicroTraffic()
+    private var known: Int64 = 0
+
+    /// - Parameter second: nil: not known.
+    mutating func add(_ second: MicroTraffic?) {
+        guard let second else { return }
+        sum += second
+        strongest = MicroTraffic.larger(strongest, second)
+        known += 1
+    }
+
+    /// Zero for fewer than two known seconds.
+    var mean: MicroTraffic {
+        guard known > 1 else { return MicroTraffic() }
+        return MicroTraffic(
+            rate: (sum.rate - strongest.rate) / (known - 1),
+            concurrency: (sum.concurrency - strongest.concurrency) / (known - 1))
     }
 }
 
@@ -84,22 +107,37 @@ extension AppSeries {
         return reading
     }
 
-    /// Traffic of the short window, each node without its strongest second: one odd second (a reading that is wrong, a
-    /// second's worth of retries) is no burst, a step is one from its second second on. Seconds given by hand count as
-    /// they are.
+    /// Traffic of the short window without its strongest second: one odd second (a reading that is wrong, a second's worth
+    /// of retries) is no burst, a step is one from its second second on. Seconds given by hand count as they are.
+    ///
+    /// The larger of two figures, neither of which is more than what came in a second. Each node's own newest seconds
+    /// show a step soonest, but miss traffic that goes from node to node, as that of a few kept connections does: the sum
+    /// over all nodes, up to the second that all have reported, has it.
     mutating func burstTraffic(seconds: Int, end: Int64) -> TrafficReading {
         var reading = traffic(seconds: seconds, end: end, sliding: false)
         let start = end - Int64(seconds) + 1
         guard reading.isKnown, !synthetic.contains(where: { $0.second >= start && $0.second <= end }) else {
             return reading
         }
-        reading.low = MicroTraffic()
-        for position in nodes.indices {
-            let latest = nodes[position].latest
-            guard latest != Int64.min, latest >= start else { continue }
-            let nodeEnd = latest >= end - Self.lateSeconds ? latest : end
-            reading.low += nodes[position].settled(from: nodeEnd - Int64(seconds) + 1, to: nodeEnd)
+        var own = MicroTraffic()
+        var common = end
+        for node in nodes where node.latest != Int64.min && node.latest >= start {
+            let onTime = node.latest >= end - Self.lateSeconds
+            let nodeEnd = onTime ? node.latest : end
+            var settled = SettledTraffic()
+            for second in nodeEnd - Int64(seconds) + 1...nodeEnd { settled.add(node.traffic(at: second)) }
+            own += settled.mean
+            if onTime { common = min(common, nodeEnd) }
         }
+        var together = SettledTraffic()
+        for second in common - Int64(seconds) + 1...common {
+            var sum: MicroTraffic?
+            for node in nodes {
+                if let traffic = node.traffic(at: second) { sum = (sum ?? MicroTraffic()) + traffic }
+            }
+            together.add(sum)
+        }
+        reading.low = MicroTraffic.larger(own, together.mean)
         return reading
     }
 

@@ -65,24 +65,12 @@ struct NodeSeries: Sendable {
         return max(0, last.inFlight - before.inFlight) * 1_000_000
     }
 
-    /// The mean without the strongest second; zero for fewer than two known ones.
-    func settled(from: Int64, to: Int64) -> MicroTraffic {
-        var sum = MicroTraffic()
-        var strongest = MicroTraffic()
-        var known: Int64 = 0
-        for second in from...to {
-            guard let value = load.value(at: second) else { continue }
-            let traffic = MicroTraffic(
-                rate: value.microRate + growth(from: second, to: second),
-                concurrency: max(value.microConcurrency, value.inFlight * 1_000_000))
-            sum += traffic
-            strongest = MicroTraffic.larger(strongest, traffic)
-            known += 1
-        }
-        guard known > 1 else { return MicroTraffic() }
+    /// What came in one second; nil: not known.
+    func traffic(at second: Int64) -> MicroTraffic? {
+        guard let value = load.value(at: second) else { return nil }
         return MicroTraffic(
-            rate: (sum.rate - strongest.rate) / (known - 1),
-            concurrency: (sum.concurrency - strongest.concurrency) / (known - 1))
+            rate: value.microRate + growth(from: second, to: second),
+            concurrency: max(value.microConcurrency, value.inFlight * 1_000_000))
     }
 
     mutating func grow(to capacity: Int) {

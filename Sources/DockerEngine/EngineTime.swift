@@ -26,6 +26,13 @@ package enum EngineTime {
         return WallTime(milliseconds: Int64(seconds - offset * 60) * 1_000 + Int64(milliseconds))
     }
 
+    /// The digits of such a time below the millisecond, 0…999,999.
+    package static func nanoseconds(_ text: some StringProtocol) -> Int {
+        guard let point = text.firstIndex(of: ".") else { return 0 }
+        let digits = text[text.index(after: point)...].prefix { $0.isNumber }.dropFirst(3).prefix(6)
+        return (Int(digits) ?? 0) * [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1][digits.count]
+    }
+
     private static func number(_ digits: some Collection<UInt8>) -> Int? {
         var value = 0
         for digit in digits {

@@ -13,6 +13,7 @@ package struct LogDecoder {
 
     private struct Partial {
         var time: WallTime
+        var nanoseconds: Int
         var text: [UInt8]
     }
     private let isRaw: Bool
@@ -57,13 +58,17 @@ package struct LogDecoder {
 
     private mutating func take(_ payload: [UInt8], from stream: LogLine.Stream) -> LogLine? {
         let space = payload.firstIndex(of: UInt8(ascii: " ")) ?? payload.endIndex
-        let stamp = EngineTime.parse(String(decoding: payload[..<space], as: UTF8.self))
+        let word = String(decoding: payload[..<space], as: UTF8.self)
+        let stamp = EngineTime.parse(word)
         var text = stamp == nil ? payload[...] : payload[space...].dropFirst()
         let isWhole = text.last == UInt8(ascii: "\n")
         if isWhole { text = text.dropLast() }
         if text.last == UInt8(ascii: "\r") { text = text.dropLast() }
         var partial =
-            partials.removeValue(forKey: stream) ?? Partial(time: stamp ?? WallTime(milliseconds: 0), text: [])
+            partials.removeValue(forKey: stream)
+            ?? Partial(
+                time: stamp ?? WallTime(milliseconds: 0), nanoseconds: stamp == nil ? 0 : EngineTime.nanoseconds(word),
+                text: [])
         partial.text.append(contentsOf: text.prefix(max(0, Self.maximumText - partial.text.count)))
         if isWhole { return line(partial, stream) }
         partials[stream] = partial
@@ -71,6 +76,8 @@ package struct LogDecoder {
     }
 
     private func line(_ partial: Partial, _ stream: LogLine.Stream) -> LogLine {
-        LogLine(time: partial.time, stream: stream, text: String(decoding: partial.text, as: UTF8.self))
+        LogLine(
+            time: partial.time, nanoseconds: partial.nanoseconds, stream: stream,
+            text: String(decoding: partial.text, as: UTF8.self))
     }
 }

@@ -94,6 +94,8 @@ public struct Caller: Hashable, Sendable, Codable {
 /// Which apps an operation is about.
 public enum OperationScope: Hashable, Sendable {
     case app(AppName)
+    /// All of these.
+    case apps([AppName])
     /// Shows of several apps what the caller may see.
     case filtered
     /// The cluster as a whole: not for callers that are limited to apps.
@@ -103,34 +105,73 @@ public enum OperationScope: Hashable, Sendable {
 extension Operation {
     public var scope: OperationScope {
         switch self {
-        case .register(let document):
+        case .register(let document, _):
             // What has no name is refused for that, not for its scope.
             document["metadata"]?["name"]?.stringValue.map { .app(AppName(unchecked: $0)) } ?? .cluster
         case .start(let app), .stop(let app), .delete(let app), .scale(let app, _, _), .autoscale(let app, _),
-            .setPolicy(let app, _), .simulateMetrics(let app, _), .rollback(let app, _), .pauseRollout(let app),
+            .setPolicy(let app, _, _), .simulateMetrics(let app, _), .rollback(let app, _), .pauseRollout(let app),
             .resumeRollout(let app), .abortRollout(let app), .retry(let app), .appStatus(let app),
             .appDocument(let app), .appMetrics(let app), .appLogs(let app, _), .why(let app), .simulate(let app, _),
-            .rolloutStatus(let app), .revisions(let app):
+            .rolloutStatus(let app), .revisions(let app), .appHistory(let app, _):
             .app(app)
         case .events(let app, _): app.map { .app($0) } ?? .filtered
-        case .listApps: .filtered
+        case .listApps, .usageOfApps, .overview: .filtered
+        case .plan(let documents):
+            .apps(documents.compactMap { $0["metadata"]?["name"]?.stringValue.map(AppName.init(unchecked:)) })
         case .cordonNode, .uncordonNode, .drainNode, .rebalance, .stepDown, .setSecret, .removeSecret, .systemMetrics,
             .listSecrets, .showSecret, .listNodes, .createToken, .revokeToken, .listTokens, .tokensInForce, .audit,
-            .backup, .restore, .listSettings, .changeSettings:
+            .followLog, .eventsAfter, .backup, .restore, .listSettings, .changeSettings:
             .cluster
         }
     }
 }
 
+extension Operation {
+    /// What whoever asks for it must have. Checked where the request came in and once more where it is carried out.
+    public var verb: Verb {
+        switch self {
+        case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
+            .listSecrets, .showSecret, .rolloutStatus, .revisions, .listNodes, .plan, .usageOfApps, .overview,
+            .appHistory, .followLog, .eventsAfter, .listSettings:
+            .read
+        case .register, .delete: .deploy
+        case .start, .stop, .retry: .run
+        case .scale, .autoscale, .setPolicy, .simulateMetrics: .scale
+        case .rollback, .pauseRollout, .resumeRollout, .abortRollout: .rollout
+        case .cordonNode, .uncordonNode, .drainNode, .rebalance: .nodes
+        case .setSecret, .removeSecret: .secrets
+        case .createToken, .revokeToken, .listTokens, .tokensInForce: .tokens
+        case .audit: .audit
+        case .stepDown, .backup, .restore, .changeSettings: .cluster
+        }
+    }
+}
+
 extension Caller {
-    /// Why this caller may not do that because of the apps it is limited to; nil: it may.
+    /// Why this caller may do nothing that needs the verb; nil: it has it.
+    public func objection(lacking verb: Verb) -> Problem? {
+        guard let grant, !grant.allows(verb) else { return nil }
+        let roles = Role.having(verb).map(\.rawValue).joined(separator: ", ")
+        let cause =
+            grant.role.verbs.contains(verb)
+            ? "was given other verbs only (\((grant.verbs ?? []).map(\.rawValue).joined(separator: ", ")))"
+            : "has role \(grant.role.rawValue); roles with it: \(roles)"
+        return .forbidden("This needs the verb '\(verb.rawValue)', and \(name) \(cause).")
+    }
+
+    /// Why this caller may not do that, because of the verbs it has or the apps it is limited to; nil: it may.
     public func objection(to operation: Operation) -> Problem? {
+        if let problem = objection(lacking: operation.verb) { return problem }
         guard let grant, let apps = grant.apps else { return nil }
         switch operation.scope {
         case .app(let app):
             if grant.covers(app) { return nil }
             return .forbidden(
                 "\(name) is limited to \(Self.list(apps)), and this is about app \(app.rawValue.prefix(63)).")
+        case .apps(let named):
+            guard let foreign = named.first(where: { !grant.covers($0) }) else { return nil }
+            return .forbidden(
+                "\(name) is limited to \(Self.list(apps)), and this is about app \(foreign.rawValue.prefix(63)), too.")
         case .filtered: return nil
         case .cluster:
             return .forbidden(

@@ -21,16 +21,10 @@ extension AppSpec {
 
     /// Rebuilds the spec from the flat form that `parse(_:)` returned. Paths in violations are the submitted form's.
     public static func parse(flat: JSONValue, name: AppName) throws(ValidationError) -> AppSpec {
-        guard var members = flat.objectValue else {
+        guard flat.objectValue != nil else {
             throw ValidationError([Violation("", "must be an object, got \(DocumentReader.describe(flat))")])
         }
-        var document: [String: JSONValue] = [:]
-        document["metadata"] = ["name": .string(name.rawValue), "labels": members.removeValue(forKey: "labels") ?? [:]]
-        document["scaling"] = members.removeValue(forKey: "scaling")
-        document["healthCheck"] = members.removeValue(forKey: "health")
-        document["livenessCheck"] = members.removeValue(forKey: "liveness")
-        document["spec"] = .object(members)
-        return try parse(.object(document)).spec
+        return try parse(document(flat: flat, name: name)).spec
     }
 
     /// Applies the `policy` of `POST /apps/{name}/policy` to an app: fields given replace those of its `scaling`, null

@@ -1,7 +1,8 @@
 /// Something a client asks of the cluster, independent of HTTP: what nodes forward to the leader.
 public enum Operation: Hashable, Sendable, Codable {
     // Writes: only the leader carries them out.
-    case register(document: JSONValue)
+    /// `condition`: what must hold of the present spec, else 412; nil: nothing.
+    case register(document: JSONValue, condition: SpecCondition? = nil)
     case start(AppName)
     case stop(AppName)
     case delete(AppName)
@@ -10,7 +11,7 @@ public enum Operation: Hashable, Sendable, Codable {
     case scale(AppName, replicas: Int, forSeconds: Int? = nil)
     /// Pauses or resumes the autoscaler.
     case autoscale(AppName, AutoscaleChange)
-    case setPolicy(AppName, policy: JSONValue)
+    case setPolicy(AppName, policy: JSONValue, condition: SpecCondition? = nil)
     case simulateMetrics(AppName, SimulatedMetrics)
     /// Makes a new revision with what containers are made from in revision `to`; nil: in the last one that worked.
     case rollback(AppName, to: Int?)
@@ -62,6 +63,20 @@ public enum Operation: Hashable, Sendable, Codable {
     /// All control state as one document.
     case backup
     case listSettings
+    /// Every app's load of now.
+    case usageOfApps
+    /// What registering these would do; see `SpecPlan`.
+    case plan(documents: [JSONValue])
+    /// One row for each app, with its figures of now.
+    case overview
+    /// The next lines of an instance's output, for a follower: asked of the node where it runs, leader or not. `cursor` is
+    /// what that node gave before; `tail` how many lines to begin with, nil: all.
+    case followLog(InstanceID, session: String, cursor: String?, tail: Int?)
+    /// Between nodes only: events with ids above one, oldest first, at most `limit` (0…1,000), and the newest id; for a node
+    /// that can't read them from PostgreSQL.
+    case eventsAfter(Int64, limit: Int)
+    /// An app's metrics and decisions of the last 1…1,440 minutes.
+    case appHistory(AppName, minutes: Int)
     case listTokens
     /// Between nodes only: all tokens with their hashes, for a node that can't read them from PostgreSQL.
     case tokensInForce
@@ -78,8 +93,8 @@ public enum Operation: Hashable, Sendable, Codable {
             true
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
-            .showSecret, .rolloutStatus, .revisions, .listNodes, .backup, .listSettings, .listTokens, .tokensInForce,
-            .audit:
+            .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit, .plan,
+            .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter, .backup, .listSettings:
             false
         }
     }

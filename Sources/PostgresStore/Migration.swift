@@ -1,6 +1,6 @@
 /// One step of the schema, from `Migrations/vNNNN-name.sql`. Never edited once released: a change is a new step.
 struct Migration: Sendable {
-    /// 1, 2, 3…
+    /// Rising.
     var version: Int
     var name: String
     var sql: String
@@ -15,6 +15,7 @@ struct Migration: Sendable {
         Migration(version: 7, name: "scaling-control", bytes: PackageResources.v0007_scaling_control_sql),
         Migration(version: 10, name: "access", bytes: PackageResources.v0010_access_sql),
         Migration(version: 11, name: "audit", bytes: PackageResources.v0011_audit_sql),
+        Migration(version: 12, name: "event-order", bytes: PackageResources.v0012_event_order_sql),
         Migration(version: 13, name: "daily-events", bytes: PackageResources.v0013_daily_events_sql),
         Migration(version: 14, name: "restore", bytes: PackageResources.v0014_restore_sql),
     ]

@@ -61,8 +61,7 @@ extension StateStore {
     ) async throws(StoreError) -> [StoredEvent] {
         let statement = Statement(
             """
-            SELECT id, node_id, sequence, \(SQL.milliseconds("timestamp")), app_name, event_type, message, details
-            FROM events
+            \(Self.selectEvents)
             WHERE ($1::text IS NULL OR app_name = $1)
                 AND ($4::jsonb IS NULL OR $4::jsonb ? app_name)
                 AND ($3::bigint IS NULL
@@ -73,14 +72,7 @@ extension StateStore {
                 .text(app?.rawValue), .int(max(limit, 0)), beforeID.map { .int($0) } ?? nil,
                 .optionalJSON(among.map { JSONText.encode(.array($0.map { .string($0.rawValue) })) }),
             ])
-        return try await read(statement) { row throws(StoreError) in
-            StoredEvent(
-                id: try row.int64(0),
-                event: Event(
-                    node: NodeID(unchecked: try row.text(1)), sequence: try row.int64(2), time: try row.time(3),
-                    app: row.values[4].map { AppName(unchecked: $0) }, kindName: try row.text(5),
-                    message: try row.text(6), details: try row.jsonValue(7)))
-        }
+        return try await read(statement, Self.event)
     }
 
     /// Newest first.

@@ -100,14 +100,15 @@ extension StateStore {
     package func drop(
         _ partition: HistoryPartition, holding rows: Int?, epoch: Epoch, leader: NodeID
     ) async throws(StoreError) -> Bool {
+        // The fence comes last: it keeps the lease from being renewed until the end, and counting may take seconds.
         let statements = [
-            Self.fence(epoch: epoch, leader: leader),
             Statement(
                 "SELECT orchestry_drop_partition($1, $2, $3::bigint)",
                 [.text(partition.table.rawValue), .text(partition.name), .int(rows)]),
+            Self.fence(epoch: epoch, leader: leader),
         ]
         return try await pool.run(within: configuration.operationTimeout) { connection, deadline throws(StoreError) in
-            try connection.transaction(statements, deadline: deadline)[1][0].bool(0)
+            try connection.transaction(statements, deadline: deadline)[0][0].bool(0)
         }
     }
 

@@ -31,6 +31,7 @@ extension StateStore {
         DO $$ BEGIN
             BEGIN PERFORM orchestry_fence('', -1); EXCEPTION WHEN SQLSTATE 'ORF01' THEN NULL; END;
             BEGIN PERFORM orchestry_take_turn(-1, 0); EXCEPTION WHEN SQLSTATE 'ORF02' THEN NULL; END;
+            PERFORM set_config('orchestry.rehearsal', 'on', TRUE);
         END $$
         """
 

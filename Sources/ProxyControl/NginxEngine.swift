@@ -7,7 +7,8 @@ import ProxyConfig
 /// Owns one folder's nginx. Everything in here blocks, one thing after the other, on the actor's own queue.
 ///
 /// The order that a crash at any point leaves something sound behind: first the membership file, then the running
-/// membership, then the tested configuration, then the reload. A nginx that starts reads both files.
+/// membership, then the tested configuration, then the reload. A nginx that starts reads both files. Where they can't be
+/// written, a running nginx is told all the same (`NginxEngine+Stored.swift`).
 actor NginxEngine {
     /// Set by `start()`.
     struct Running {
@@ -43,6 +44,8 @@ actor NginxEngine {
     var pendingFacades: FacadeList?
     /// The newest table that was asked for in this process; nil before.
     private var applied: RoutingTable.Version?
+    /// What is served, where the files could not be written and are older.
+    var unstored: RoutingTable?
     private var settled: (ticket: UInt64, outcome: Result<AppliedResult, ProxyError>)?
     private var ticker: Ticker?
     private var wakeSocket: WakeSocket?
@@ -100,6 +103,7 @@ actor NginxEngine {
         if let running { close(running.lock) }
         running = nil
         applied = nil
+        unstored = nil
     }
 
     func stop(graceful: Bool) {
@@ -201,7 +205,8 @@ actor NginxEngine {
         }
         applied = desired.table.version
         let table = desired.table.serving(excluding: desired.excluded)
-        try StoredTable.save(table, running.layout.folder)
+        unstored = nil
+        try storing(table) { () throws(ProxyError) in try StoredTable.save(table, running.layout.folder) }
         do throws(ProxyError) {
             return try effect(table, desired.certificates)
         } catch {
@@ -224,7 +229,7 @@ actor NginxEngine {
         let structure = ProxyStructure(
             table, reserved: layout.reserved, certificates: certificates.fingerprints)
         capacity = capacity.fitting(table)
-        let pushed = try pushMembership(structure, table.version, layout)
+        let pushed = try pushMembership(structure, table, layout)
         let rendered = ConfigRenderer(layout: layout, capacity: capacity).render(structure)
         let reloaded = try putIntoEffect(rendered, layout)
         certificates.discard(except: Set(states.keys))
@@ -236,22 +241,28 @@ actor NginxEngine {
     }
 
     private func pushMembership(
-        _ structure: ProxyStructure, _ version: RoutingTable.Version, _ layout: ProxyLayout
+        _ structure: ProxyStructure, _ table: RoutingTable, _ layout: ProxyLayout
     ) throws(ProxyError) -> Result<Void, ProxyError> {
         guard layout.mode == .lua else { return .success(()) }
-        let text = MembershipText.render(structure.routes, version: version)
-        try Files.replace(layout.membershipPath, text.utf8, mode: 0o600)
+        let text = MembershipText.render(structure.routes, version: table.version)
+        try storing(table) { () throws(ProxyError) in
+            try Files.replace(layout.membershipPath, text.utf8, mode: 0o600)
+        }
         guard running?.master != nil else { return .success(()) }
         do throws(ProxyError) {
-            let answer = try LocalHTTP.exchange(
-                socket: layout.adminSocketPath, method: "PUT", target: "/membership", body: text)
-            guard answer.status == 200 else {
-                throw ProxyError(
-                    .badAnswer, while: "updating endpoints", "\(answer.status) \(answer.body.prefix(200))")
-            }
+            try tell(text, layout)
             return .success(())
         } catch {
             return .failure(error)
+        }
+    }
+
+    /// The running membership.
+    func tell(_ text: String, _ layout: ProxyLayout) throws(ProxyError) {
+        let answer = try LocalHTTP.exchange(
+            socket: layout.adminSocketPath, method: "PUT", target: "/membership", body: text)
+        guard answer.status == 200 else {
+            throw ProxyError(.badAnswer, while: "updating endpoints", "\(answer.status) \(answer.body.prefix(200))")
         }
     }
 
@@ -299,6 +310,7 @@ actor NginxEngine {
             // Now and then also whether the pid is still nginx's.
             if Processes.isAlive(master), !ticks.isMultiple(of: 10) || running.process.runningMaster() == master {
                 if ticks.isMultiple(of: 5) { pushFacades() }
+                if ticks.isMultiple(of: 10) { storeAgain() }
                 if ticks.isMultiple(of: 100) {
                     running.process.rotateErrorLog(master, limit: settings.errorLogLimit)
                 }

@@ -18,4 +18,17 @@ package protocol ControlPlane: Sendable {
     func clusterView() async -> ClusterView
     /// This node's metrics in Prometheus' text format, version 0.0.4.
     func prometheusText() async -> String
+    /// The id of the newest event; what is recorded from now on has higher ones.
+    func newestEventID() async throws(Problem) -> Int64
+    /// What a client of the event stream has not had, waiting for it.
+    /// - Parameters:
+    ///   - limit: of events, at least 1.
+    ///   - atMost: how long to wait; then an empty page, with a cursor that may have moved on.
+    /// - Returns: nil when this node stops.
+    func nextStreamPage(
+        after cursor: StreamCursor, _ filter: EventFilter, limit: Int, atMost: Duration
+    ) async throws(Problem) -> StreamPage?
+    /// - Parameter tail: how many lines of each instance to begin with, at least 0.
+    /// - Throws: 404 when there is no such app.
+    func followLogs(of app: AppName, tail: Int) async throws(Problem) -> any LogFollowing
 }

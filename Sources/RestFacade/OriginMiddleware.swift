@@ -40,7 +40,8 @@ struct OriginMiddleware: RouterMiddleware {
                 status: .noContent,
                 headers: [
                     .allowOrigin: origin, .vary: "Origin", .allowMethods: methods.joined(separator: ", "),
-                    .allowHeaders: "Authorization, Content-Type, Idempotency-Key, X-Request-Id", .maxAge: "600",
+                    .allowHeaders: "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id",
+                    .maxAge: "600",
                 ])
         }
         var response: Response

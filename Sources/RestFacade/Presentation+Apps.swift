@@ -24,9 +24,10 @@ extension Presentation {
     ///   - explanation: one sentence on why the app is not as wanted; nil: it is.
     ///   - rollout: of the present revision; nil: it never needed one.
     ///   - waiting: requests that wait in the proxies for its first instance; nil: not known.
+    ///   - isStale: this is what was stored last, as nobody leads: how things are now is not known.
     package static func appStatus(
         _ app: Application, instances: [InstanceStatus], usage: [InstanceID: (cpu: Double?, memory: Double?)] = [:],
-        explanation: String? = nil, rollout: RolloutFigures? = nil, waiting: UInt64? = nil
+        explanation: String? = nil, rollout: RolloutFigures? = nil, waiting: UInt64? = nil, isStale: Bool = false
     ) -> JSONValue {
         let shown = instances.filter { $0.state != .stopped }.sorted { $0.instance < $1.instance }
         return [
@@ -37,7 +38,8 @@ extension Presentation {
             "mode": .string(app.spec.scaling.mode.rawValue),
             "desired_replicas": JSONValue(app.replicas), "revision": JSONValue(app.revision),
             "idle": .bool(app.isIdle), "waiting_requests": waiting.map { .int(Int64(clamping: $0)) } ?? .null,
-            "explanation": JSONValue(explanation), "rollout": rollout.map { .object(figures($0)) } ?? .null,
+            "stale": .bool(isStale), "explanation": JSONValue(explanation),
+            "rollout": rollout.map { .object(figures($0)) } ?? .null,
         ]
     }
 

@@ -88,7 +88,7 @@ extension Presentation {
         Int64(exactly: number).map { .int($0) } ?? JSONValue(number)
     }
 
-    private static func decision(_ decision: ScalingDecision, id: Int64) -> JSONValue {
+    static func decision(_ decision: ScalingDecision, id: Int64) -> JSONValue {
         [
             "id": .int(id), "app_name": .string(decision.app.rawValue),
             "from_replicas": JSONValue(decision.fromReplicas), "to_replicas": JSONValue(decision.toReplicas),

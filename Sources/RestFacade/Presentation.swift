@@ -11,17 +11,23 @@ package enum Presentation {
     /// `GET /events`, newest first as given.
     /// - Parameter events: with the ids PostgreSQL gave them, which clients tell them apart by.
     package static func events(_ events: [(id: Int64, event: Event)]) -> JSONValue {
-        [
-            "events": .array(
-                events.map { id, event in
-                    [
-                        "id": .string(String(id)), "app_name": JSONValue(event.app?.rawValue),
-                        "event_type": .string(event.kind), "message": .string(event.message),
-                        "timestamp": seconds(event.time), "details": event.details,
-                        "node_id": .string(event.node.rawValue), "sequence": .int(event.sequence),
-                    ]
-                })
+        ["events": .array(events.map { event(id: $0.id, $0.event) })]
+    }
+
+    /// One event of `GET /events` and of `GET /events/stream`. Those that tell of trouble say of which category, and what is
+    /// done about it.
+    package static func event(id: Int64, _ event: Event) -> JSONValue {
+        var members: [String: JSONValue] = [
+            "id": .string(String(id)), "app_name": JSONValue(event.app?.rawValue),
+            "event_type": .string(event.kind), "message": .string(event.message),
+            "timestamp": seconds(event.time), "details": event.details,
+            "node_id": .string(event.node.rawValue), "sequence": .int(event.sequence),
         ]
+        if let category = EventKind(rawValue: event.kind)?.category {
+            members["category"] = .string(category.rawValue)
+            members["recovery"] = .string(category.recovery)
+        }
+        return .object(members)
     }
 
     /// One line of a container's output.
@@ -51,15 +57,16 @@ package enum Presentation {
     package static func logs(app: AppName, totalContainers: Int, lines: [LogLine]) -> JSONValue {
         [
             "app": .string(app.rawValue), "total_containers": JSONValue(totalContainers),
-            "logs": .array(
-                lines.map { line in
-                    [
-                        "timestamp": JSONValue(line.timestampSeconds),
-                        "container": .string(shortID(line.containerID)),
-                        "container_full": .string(line.containerID), "message": .string(line.message),
-                        "instance": .string(line.instance.rawValue), "node": .string(line.node.rawValue),
-                    ]
-                }),
+            "logs": .array(lines.map(logLine)),
+        ]
+    }
+
+    /// One line of `GET /apps/{name}/logs`.
+    package static func logLine(_ line: LogLine) -> JSONValue {
+        [
+            "timestamp": JSONValue(line.timestampSeconds), "container": .string(shortID(line.containerID)),
+            "container_full": .string(line.containerID), "message": .string(line.message),
+            "instance": .string(line.instance.rawValue), "node": .string(line.node.rawValue),
         ]
     }
 

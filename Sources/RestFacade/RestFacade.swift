@@ -17,6 +17,7 @@ package struct RestFacade: Sendable {
     let logger: Logger
     /// Wall-clock time, for the `timestamp` of local answers.
     let now: @Sendable () -> WallTime
+    let streams: StreamSlots
 
     package init(
         configuration: RestFacadeConfiguration, controlPlane: any ControlPlane,
@@ -29,6 +30,7 @@ package struct RestFacade: Sendable {
         self.tls = tls
         self.logger = logger
         self.now = now
+        streams = StreamSlots(configuration.maxStreams)
     }
 
     /// The facade as a service: listens from when it is run until it is shut down gracefully, which lets requests in
@@ -98,14 +100,22 @@ package struct RestFacade: Sendable {
 
     private func answer(_ route: RestRoute, _ request: Request, _ context: FacadeContext) async throws -> Response {
         switch route {
-        case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .deleteApp,
+        case .register, .plan, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate,
+            .deleteApp,
             .stepDown, .listApps,
-            .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
+            .appStatus, .appDocument, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .rolloutStatus, .revisions,
             .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance, .backup, .restore, .listSettings,
-            .changeSettings, .listTokens, .revokeToken, .audit:
+            .changeSettings, .listTokens, .revokeToken, .audit, .usageOfApps, .appHistory:
             return try await ask(route, request, context)
         case .createToken: return try await createToken(request, context)
+        case .appLogs:
+            guard try flag(request, "follow") else { return try await ask(route, request, context) }
+            return try await logStream(of: app(context), tail: logLines(request), request, context)
+        case .eventStream:
+            return try await eventStream(request, context)
+        case .dashboard, .dashboardFile:
+            return try Dashboard.response(to: request, file: context.parameters.get("file"))
         case .systemMetrics:
             guard ContentNegotiation.prefersPrometheus(request.headers[.accept]) else {
                 return try await ask(route, request, context)

@@ -9,6 +9,12 @@ package struct RestFacadeConfiguration: Sendable {
     package var requestTimeout: Duration
     /// A connection on which nothing arrives for this long, and no request is being answered, is closed.
     package var idleTimeout: Duration
+    /// How many streams (events, logs) may be open at once; one more gets 503.
+    package var maxStreams: Int
+    /// A client of a stream that takes nothing for this long is cut off.
+    package var streamStall: Duration
+    /// A stream on which nothing happens says so after this long.
+    package var streamHeartbeat: Duration
     /// Origins (`https://host[:port]`) whose pages may use the API from a browser.
     package var corsOrigins: Set<String>
     /// Addresses of proxies whose `X-Forwarded-For` is believed.
@@ -19,13 +25,17 @@ package struct RestFacadeConfiguration: Sendable {
     package init(
         host: String = "127.0.0.1", port: Int = 8000, maxBodyBytes: Int = 1 << 20,
         requestTimeout: Duration = .seconds(30), idleTimeout: Duration = .seconds(75),
-        corsOrigins: Set<String> = [], proxies: Set<String> = [], version: String
+        corsOrigins: Set<String> = [], proxies: Set<String> = [], maxStreams: Int = 500,
+        streamStall: Duration = .seconds(20), streamHeartbeat: Duration = .seconds(15), version: String
     ) {
         self.host = host
         self.port = port
         self.maxBodyBytes = maxBodyBytes
         self.requestTimeout = requestTimeout
         self.idleTimeout = idleTimeout
+        self.maxStreams = maxStreams
+        self.streamStall = streamStall
+        self.streamHeartbeat = streamHeartbeat
         self.corsOrigins = corsOrigins
         self.proxies = proxies
         self.version = version

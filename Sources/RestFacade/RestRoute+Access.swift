@@ -14,9 +14,9 @@ extension RestRoute {
 
     package var access: Access {
         switch self {
-        case .health, .openAPI: .open
+        case .health, .openAPI, .dashboard, .dashboardFile: .open
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .simulate, .rolloutStatus,
-            .revisions:
+            .revisions, .plan, .usageOfApps, .appHistory, .eventStream:
             .apps(.read)
         case .register, .deleteApp: .apps(.deploy)
         case .start, .stop, .retry: .apps(.run)
@@ -38,23 +38,13 @@ extension RestRoute {
         guard let grant = caller.grant else { return nil }
         switch access {
         case .open: return nil
-        case .apps(let verb): return Self.missing(verb, grant, caller)
+        case .apps(let verb): return caller.objection(lacking: verb)
         case .cluster(let verb):
-            if let problem = Self.missing(verb, grant, caller) { return problem }
+            if let problem = caller.objection(lacking: verb) { return problem }
             guard grant.isLimitedToApps else { return nil }
             return .forbidden(
                 "\(caller.name) is limited to some apps, and \(method.rawValue) \(path) is about the cluster as a whole: "
                     + "use a token without --apps.")
         }
-    }
-
-    private static func missing(_ verb: Verb, _ grant: AccessGrant, _ caller: Caller) -> Problem? {
-        guard !grant.allows(verb) else { return nil }
-        let roles = Role.having(verb).map(\.rawValue).joined(separator: ", ")
-        let cause =
-            grant.role.verbs.contains(verb)
-            ? "was given other verbs only (\((grant.verbs ?? []).map(\.rawValue).joined(separator: ", ")))"
-            : "has role \(grant.role.rawValue); roles with it: \(roles)"
-        return .forbidden("This needs the verb '\(verb.rawValue)', and \(caller.name) \(cause).")
     }
 }

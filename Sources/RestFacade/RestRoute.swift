@@ -2,20 +2,21 @@ import HTTPTypes
 
 /// Every route there is: the one list the router, the answers 404 and 405, and the test of `openapi.json` go by.
 package enum RestRoute: String, CaseIterable, Sendable {
-    case register, start, stop, scale, autoscale, retry, setPolicy, simulateMetrics, simulate, deleteApp
+    case register, plan, start, stop, scale, autoscale, retry, setPolicy, simulateMetrics, simulate, deleteApp
     case listApps, appStatus, appDocument, appLogs, appMetrics, why
-    case events, systemMetrics, prometheusMetrics
+    case appHistory, events, eventStream, systemMetrics, prometheusMetrics, usageOfApps
     case listSecrets, showSecret, setSecret, removeSecret
     case rollback, pauseRollout, resumeRollout, abortRollout, rolloutStatus, revisions
     case clusterStatus, clusterLeader, clusterHealth, stepDown
     case listNodes, cordonNode, uncordonNode, drainNode, rebalance
     case backup, restore, listSettings, changeSettings
     case listTokens, createToken, revokeToken, audit
-    case health, openAPI
+    case health, openAPI, dashboard, dashboardFile
 
     package var method: HTTPRequest.Method {
         switch self {
-        case .register, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate, .stepDown,
+        case .register, .plan, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate,
+            .stepDown,
             .rollback,
             .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance, .restore,
             .createToken:
@@ -25,18 +26,20 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .changeSettings: .patch
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
             .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
-            .openAPI, .rolloutStatus, .revisions, .listNodes, .backup, .listSettings, .listTokens, .audit:
+            .openAPI, .rolloutStatus, .revisions, .listNodes, .backup, .listSettings, .listTokens, .audit,
+            .appHistory, .eventStream, .dashboard, .dashboardFile, .usageOfApps:
             .get
         }
     }
 
     /// Whether it asks for a change. A simulation is sent with POST for its body and changes nothing.
-    package var isWrite: Bool { method != .get && self != .simulate }
+    package var isWrite: Bool { method != .get && self != .simulate && self != .plan }
 
     /// As OpenAPI and the router write it: a segment in braces stands for any one.
     package var path: String {
         switch self {
         case .register: "/apps/register"
+        case .plan: "/apps/plan"
         case .start: "/apps/{name}/up"
         case .stop: "/apps/{name}/down"
         case .scale: "/apps/{name}/scale"
@@ -63,9 +66,12 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .uncordonNode: "/nodes/{node}/uncordon"
         case .drainNode: "/nodes/{node}/drain"
         case .rebalance: "/cluster/rebalance"
+        case .appHistory: "/apps/{name}/history"
         case .events: "/events"
+        case .eventStream: "/events/stream"
         case .systemMetrics: "/metrics"
         case .prometheusMetrics: "/metrics/prometheus"
+        case .usageOfApps: "/metrics/apps"
         case .listSecrets: "/secrets"
         case .showSecret, .setSecret, .removeSecret: "/secrets/{secret}"
         case .listTokens, .createToken: "/tokens"
@@ -80,6 +86,8 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .listSettings, .changeSettings: "/settings"
         case .health: "/health"
         case .openAPI: "/openapi.json"
+        case .dashboard: "/ui"
+        case .dashboardFile: "/ui/{file}"
         }
     }
 

@@ -8,10 +8,12 @@ public struct Tool: Sendable {
 
     public let path: String
 
+    /// - Parameter name: a program's name or its path.
     /// - Returns: nil when it is neither on PATH nor where Debian keeps what only root runs.
     public init?(_ name: String) {
         let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
-        let candidates = (folders + ["/usr/bin", "/usr/sbin", "/sbin"]).map { "\($0)/\(name)" }
+        let candidates =
+            name.contains("/") ? [name] : (folders + ["/usr/bin", "/usr/sbin", "/sbin"]).map { "\($0)/\(name)" }
         guard let found = candidates.first(where: FileManager.default.isExecutableFile(atPath:)) else { return nil }
         path = found
     }

@@ -11,8 +11,8 @@ struct APIClient {
     let servers: [String]
     /// How long to keep trying after the first failure.
     let patience: Duration
-    private let credentials: Credentials
-    private let http: HTTPClient
+    let credentials: Credentials
+    let http: HTTPClient
     /// Longer than a server takes over an answer (30 s), so that its own words about that arrive.
     private static let answerLimit = TimeAmount.seconds(35)
 
@@ -21,13 +21,24 @@ struct APIClient {
         self.patience = patience
         self.credentials = credentials
         var configuration = HTTPClient.Configuration()
-        configuration.timeout = .init(connect: .seconds(2))
+        // On a stream a server says something each 15 s: one that is silent for longer is gone.
+        configuration.timeout = .init(connect: .seconds(2), read: .seconds(40))
         // A server that refuses is left for the next at once; trying again is done here.
         configuration.connectionPool.retryConnectionEstablishment = false
         // A token goes to the servers that were named, not to where they point.
         if credentials.token != nil { configuration.redirectConfiguration = .disallow }
         configuration.tlsConfiguration = try credentials.tlsConfiguration()
         http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }
+
+    /// Whether that server may see the token: those that were named may, not those that they tell of.
+    func isTrusted(_ server: String) -> Bool { credentials.token == nil || servers.contains(server) }
+
+    /// One that asks that server only, and once. To be shut down by itself.
+    func asking(_ server: String) throws -> APIClient {
+        var shown = credentials
+        if !isTrusted(server) { shown.token = nil }
+        return try APIClient(servers: [server], patience: .zero, credentials: shown)
     }
 
     func shutdown() async {
@@ -47,10 +58,12 @@ struct APIClient {
         try await send(.GET, path, query: query, app: app)
     }
 
+    /// - Parameter headers: conditions such as `If-Match`.
     func post(
-        _ path: String, _ body: JSONValue? = nil, query: [(String, String)] = [], app: String? = nil
+        _ path: String, _ body: JSONValue? = nil, query: [(String, String)] = [], headers: [(String, String)] = [],
+        app: String? = nil
     ) async throws -> JSONValue {
-        try await send(.POST, path, query: query, body: body, app: app)
+        try await send(.POST, path, query: query, body: body, headers: headers, app: app)
     }
 
     func patch(_ path: String, _ body: JSONValue) async throws -> JSONValue {
@@ -68,11 +81,10 @@ struct APIClient {
     ///   - app: the app the request is about: 404 then means that there is no such app.
     /// - Throws: `CommandFailure`.
     private func send(
-        _ method: HTTPMethod, _ path: String, query: [(String, String)] = [], body: JSONValue? = nil, app: String? = nil
+        _ method: HTTPMethod, _ path: String, query: [(String, String)] = [], body: JSONValue? = nil,
+        headers: [(String, String)] = [], app: String? = nil
     ) async throws -> JSONValue {
-        let target =
-            path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(Self.escaped($1))" }.joined(separator: "&"))
-        let answer = try await answer(method, target, body: body)
+        let answer = try await answer(method, Self.target(path, query), body: body, headers: headers)
         switch answer.status {
         case 200..<300: return answer.body
         case 404 where app != nil:
@@ -81,6 +93,9 @@ struct APIClient {
         }
     }
 
+    static func target(_ path: String, _ query: [(String, String)]) -> String {
+        path + (query.isEmpty ? "" : "?" + query.map { "\($0)=\(escaped($1))" }.joined(separator: "&"))
+    }
     static func tokenPath(_ name: String) -> String { "/tokens/\(escaped(name))" }
 
     static func secretPath(_ name: String) -> String { "/secrets/\(escaped(name))" }
@@ -98,7 +113,9 @@ struct APIClient {
     // MARK: Trying
 
     /// The first answer that is not "not now" (502, 503); after the patience is used up, the last such answer.
-    private func answer(_ method: HTTPMethod, _ target: String, body: JSONValue?) async throws -> Answer {
+    private func answer(
+        _ method: HTTPMethod, _ target: String, body: JSONValue?, headers: [(String, String)]
+    ) async throws -> Answer {
         let clock = ContinuousClock()
         let deadline = clock.now + patience
         let key = UUID().uuidString
@@ -109,7 +126,7 @@ struct APIClient {
             var notNow: Answer?
             for server in servers {
                 do {
-                    let answer = try await attempt(method, server, target, body: body, key: key)
+                    let answer = try await attempt(method, server, target, body: body, key: key, headers: headers)
                     guard answer.status == 502 || answer.status == 503 else { return answer }
                     notNow = answer
                 } catch let failure as CommandFailure {
@@ -133,7 +150,8 @@ struct APIClient {
     }
 
     private func attempt(
-        _ method: HTTPMethod, _ server: String, _ target: String, body: JSONValue?, key: String
+        _ method: HTTPMethod, _ server: String, _ target: String, body: JSONValue?, key: String,
+        headers: [(String, String)]
     ) async throws -> Answer {
         var request = HTTPClientRequest(url: server + target)
         request.method = method
@@ -141,6 +159,7 @@ struct APIClient {
         request.headers.add(name: "User-Agent", value: "orchestry/\(Orchestry.version)")
         if let token = credentials.token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         if method != .GET { request.headers.add(name: "Idempotency-Key", value: key) }
+        for (name, value) in headers { request.headers.add(name: name, value: value) }
         if let body {
             request.headers.add(name: "Content-Type", value: "application/json")
             request.body = .bytes(ByteBuffer(bytes: body.jsonBytes()))
@@ -176,7 +195,7 @@ struct APIClient {
         return "TLS: \(error)"
     }
 
-    private static func describe(_ error: any Error) -> String {
+    static func describe(_ error: any Error) -> String {
         if let error = error as? HTTPClientError {
             switch error {
             case .connectTimeout, .deadlineExceeded, .readTimeout: return "no answer in time"

@@ -39,6 +39,9 @@ enum CommandFailure: Error {
         }
     }
 
+    /// `message` for a cell.
+    var line: String { message.replacing("\n", with: " ") }
+
     private static func words(for problem: JSONValue, status: Int) -> String {
         let title = problem["title"]?.stringValue ?? "The cluster refused (HTTP \(status))"
         let violations = problem["violations"]?.arrayValue ?? []

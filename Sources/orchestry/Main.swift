@@ -12,12 +12,17 @@ struct Main {
                 try command.run()
             }
         } catch {
-            exit(report(error))
+            let code = report(error)
+            // There 2 says that something would change.
+            let isComparing = CommandLine.arguments.dropFirst().first.map { PlanExit.commands.contains($0) } ?? false
+            exit(isComparing && code > 1 && !(error is ExitCode) ? 1 : code)
         }
     }
 
     /// Prints what went wrong and returns the process' exit code. The one place where errors become codes.
     private static func report(_ error: any Error) -> Int32 {
+        // What there is to say has been said.
+        if let code = error as? ExitCode { return code.rawValue }
         if let failure = error as? CommandFailure {
             Output.complain(failure.message)
             return failure.exitCode
@@ -26,7 +31,8 @@ struct Main {
         let text = Orchestry.fullMessage(for: error)
         // Help and version arrive as errors too.
         if code == .success {
-            print(text)
+            let examples = text.contains("USAGE:") ? Examples.text(for: Array(CommandLine.arguments.dropFirst())) : nil
+            print(examples.map { "\(text)\n\($0)" } ?? text)
             return 0
         }
         Output.complain(text)
@@ -41,16 +47,19 @@ struct Orchestry: AsyncParsableCommand {
         commandName: "orchestry",
         abstract: "Runs web apps in containers, keeps them up and fits their number to the load.",
         discussion: """
-            Exit codes: 0 done, 1 the cluster refused, 2 wrong usage, 3 no server could be reached, 4 no such app.
-            A first app: orchestry register app.yaml, orchestry up NAME, orchestry status NAME.
+            Exit codes: 0 done, 1 the cluster refused, 2 wrong usage, 3 no server could be reached, 4 no such app. Of plan \
+            and diff: 0 no change, 1 an error, 2 changes.
+            A first app: orchestry init NAME --image IMAGE > app.yaml, orchestry apply app.yaml --up --wait.
             """,
         version: version,
         subcommands: [
+            Apply.self, PlanCommand.self, Diff.self, Initialize.self, Import.self,
+            Wait.self, Maintenance.self, Top.self, Doctor.self,
             Register.self, Up.self, Down.self, Delete.self, Scale.self, Autoscale.self, Simulate.self, Retry.self,
             List.self, Status.self, Spec.self,
             Metrics.self, Logs.self, Events.self, Why.self, Rollout.self, Rollback.self, Revisions.self, Info.self,
             Nodes.self, Cluster.self, Secret.self, Token.self, Audit.self, Certs.self, Backup.self, Restore.self,
-            Settings.self, Config.self,
+            Settings.self, Config.self, Context.self, Completion.self, Names.self,
             Version.self,
         ])
 }

@@ -3,16 +3,28 @@ import OrchestryModel
 
 enum Output {
     /// Prints an answer in the format asked for.
-    /// - Parameter table: the human form; may be several lines, without a newline at the end.
+    /// - Parameter table: the human form, with more columns for `.wide` where there are more; may be several lines,
+    ///   without a newline at the end.
     static func show(_ answer: JSONValue, as format: OutputFormat, table: (JSONValue) -> String) {
         switch format {
-        case .table: print(table(answer))
+        case .table, .wide: print(table(answer))
         case .json: print(answer.jsonText(pretty: true))
         case .yaml: print(YAMLText.write(answer), terminator: "")
         }
     }
 
-    /// Sends what was printed on its way, for a reader that follows.
+    /// Prints one of many that come, a line each in JSON, and sends it on its way: somebody follows.
+    /// - Parameter row: the human form, one line.
+    static func showNext(_ value: JSONValue, as format: OutputFormat, row: (JSONValue) -> String) {
+        switch format {
+        case .table, .wide: print(row(value))
+        case .json: print(value.jsonText())
+        case .yaml: print("---\n" + YAMLText.write(value), terminator: "")
+        }
+        flush()
+    }
+
+    /// Sends what was printed on its way, for somebody who follows.
     static func flush() { fflush(nil) }
 
     /// A line on standard error.
@@ -20,7 +32,8 @@ enum Output {
         FileHandle.standardError.write(Data((text + "\n").utf8))
     }
 
-    /// Rows under headings, columns as wide as needed, two spaces between.
+    /// Rows under headings, columns as wide as needed, two spaces between; on a terminal words that say how something is
+    /// have colours.
     static func table(_ headings: [String], _ rows: [[String]]) -> String {
         var widths = headings.map(\.count)
         for row in rows {
@@ -28,14 +41,24 @@ enum Output {
                 widths[column] = max(widths[column], cell.count)
             }
         }
-        return ([headings] + rows).map { row in
+        return ([headings] + rows).enumerated().map { line, row in
             let cells = row.enumerated().map { column, cell in
+                let painted = Terminal.paint(cell, line == 0 ? .bold : Terminal.colour(ofState: cell))
                 // The last column needs no padding.
-                column == row.count - 1
-                    ? cell : cell + String(repeating: " ", count: max(0, widths[column] - cell.count))
+                return column == row.count - 1
+                    ? painted : painted + String(repeating: " ", count: max(0, widths[column] - cell.count))
             }
             return cells.joined(separator: "  ")
         }.joined(separator: "\n")
+    }
+
+    /// A list of an answer as a table, a row for each element.
+    /// - Parameter none: what is said when it is empty.
+    static func table(
+        of list: String, in answer: JSONValue, none: String, _ headings: [String], row: (JSONValue) -> [String]
+    ) -> String {
+        let elements = answer[list]?.arrayValue ?? []
+        return elements.isEmpty ? none : table(headings, elements.map(row))
     }
 
     /// `name: value` lines, values in one column.

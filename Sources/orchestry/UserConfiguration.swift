@@ -26,8 +26,9 @@ struct UserConfiguration {
 
     /// nil: there is no file.
     static func load() throws -> UserConfiguration? {
-        guard FileManager.default.fileExists(atPath: path) else { return nil }
-        let content = try document()
+        guard let content = try documentIfPresent() else { return nil }
+        // A file of contexts alone.
+        if content["host"] == nil, content["port"] == nil { return nil }
         // The original stores what was typed, so the port may be a string.
         guard let host = content["host"]?.stringValue, !host.isEmpty,
             let port = content["port"]?.intValue ?? content["port"]?.stringValue.flatMap({ Int($0) }),
@@ -52,10 +53,15 @@ struct UserConfiguration {
         var members = (try? Self.document().objectValue) ?? [:]  // An unreadable file is what `set` is there to mend.
         members["host"] = .string(host)
         members["port"] = JSONValue(port)
-        members["scheme"] = isSecure ? "https" : nil
+        members["scheme"] = "https"
+        if !isSecure { members.removeValue(forKey: "scheme") }
         members["ca"] = ca.map { .string($0) }
         members["token"] = token.map { .string($0) }
-        let path = Self.path
+        try Self.write(members)
+    }
+
+    /// Writes the whole file.
+    static func write(_ members: [String: JSONValue]) throws {
         do {
             try FileManager.default.createDirectory(
                 atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
@@ -65,6 +71,19 @@ struct UserConfiguration {
         } catch {
             throw CommandFailure.local("\(path) cannot be written: \(error.localizedDescription)")
         }
+    }
+
+    /// Says so when a variable comes before what a command has just stored: it would have no effect.
+    /// - Parameter names: of the variables that do.
+    static func warn(of names: String...) {
+        for name in names where !ProcessInfo.processInfo.environment[name, default: ""].isEmpty {
+            Output.complain("But \(name) is set here and comes first: unset \(name)")
+        }
+    }
+
+    /// nil: there is no file.
+    static func documentIfPresent() throws -> JSONValue? {
+        FileManager.default.fileExists(atPath: path) ? try document() : nil
     }
 
     private static func document() throws -> JSONValue {

@@ -10,14 +10,29 @@ enum YAMLText {
     /// - Parameter source: the file's name, for the message.
     /// - Throws: `CommandFailure.usage` with line and column.
     static func read(_ text: String, from source: String) throws -> JSONValue {
+        let documents = try readAll(text, from: source)
+        guard let document = documents.first else { throw CommandFailure.usage("\(source) is empty") }
+        guard documents.count == 1 else {
+            throw CommandFailure.usage(
+                "\(source) holds several documents; `orchestry apply` takes them, or put each app into a file of its own"
+            )
+        }
+        return document
+    }
+
+    /// All documents of a text, without those that hold nothing.
+    /// - Parameter asWritten: every scalar but null is the text that stands there, whatever it looks like.
+    /// - Throws: as `read`.
+    static func readAll(_ text: String, from source: String, asWritten: Bool = false) throws -> [JSONValue] {
         do {
             let parser = try Parser(yaml: text)
-            guard let root = try parser.nextRoot() else { throw CommandFailure.usage("\(source) is empty") }
-            guard try parser.nextRoot() == nil else {
-                throw CommandFailure.usage("\(source) holds several documents; put each app into a file of its own")
-            }
             var budget = maximumValues
-            return try value(of: root, budget: &budget, source: source)
+            var documents: [JSONValue] = []
+            while let root = try parser.nextRoot() {
+                let document = try value(of: root, budget: &budget, source: source, asWritten: asWritten)
+                if document != .null { documents.append(document) }
+            }
+            return documents
         } catch let error as YamlError {
             throw CommandFailure.usage("\(source) is not YAML: \(describe(error))")
         }
@@ -38,15 +53,19 @@ enum YAMLText {
         }
     }
 
-    private static func value(of node: Node, budget: inout Int, source: String) throws -> JSONValue {
+    private static func value(
+        of node: Node, budget: inout Int, source: String, asWritten: Bool
+    ) throws -> JSONValue {
         budget -= 1
         guard budget > 0 else { throw CommandFailure.usage("\(source) has more than \(maximumValues) values") }
         switch node {
         case .scalar(let scalar):
-            return self.scalar(scalar, node)
+            return self.scalar(scalar, node, asWritten: asWritten)
         case .sequence(let sequence):
             var elements: [JSONValue] = []
-            for element in sequence { elements.append(try value(of: element, budget: &budget, source: source)) }
+            for element in sequence {
+                elements.append(try value(of: element, budget: &budget, source: source, asWritten: asWritten))
+            }
             return .array(elements)
         case .mapping(let mapping):
             var members: [String: JSONValue] = [:]
@@ -54,7 +73,8 @@ enum YAMLText {
                 guard case .scalar(let name) = key else {
                     throw CommandFailure.usage("\(source) has a key that is not text")
                 }
-                members[name.string] = try value(of: element, budget: &budget, source: source)
+                members[name.string] = try value(
+                    of: element, budget: &budget, source: source, asWritten: asWritten)
             }
             return .object(members)
         case .alias:
@@ -62,11 +82,12 @@ enum YAMLText {
         }
     }
 
-    private static func scalar(_ scalar: Node.Scalar, _ node: Node) -> JSONValue {
+    private static func scalar(_ scalar: Node.Scalar, _ node: Node, asWritten: Bool) -> JSONValue {
         // Only plain scalars have a type other than text.
         guard scalar.style == .plain || scalar.style == .any else { return .string(scalar.string) }
         switch Resolver.default.resolveTag(of: node) {
         case .null: return .null
+        case _ where asWritten: return .string(scalar.string)
         case .bool: return node.bool.map { .bool($0) } ?? .string(scalar.string)
         case .int: return node.int.map { JSONValue($0) } ?? .string(scalar.string)
         case .float: return node.float.map { JSONValue($0) } ?? .string(scalar.string)

@@ -279,6 +279,21 @@ struct EvaluationTests {
         #expect(world.desired == 1)
     }
 
+    /// As recorded at a step from 20 to 500 requests per second over a few kept connections, by proxies of three nodes:
+    /// no node is busy for two seconds, all together are all the time, and one node's newest second is on its way.
+    @Test func `traffic that goes from node to node is a burst like any other`() throws {
+        var scaler = Autoscaler()
+        for (number, rates) in [(1, [95.0, 83, 71]), (2, [33, 255]), (3, [372, 160, 16])] {
+            scaler.record(seconds: 80...115) { sample($0, node: number, rps: 20.0 / 3) }
+            for (second, rate) in zip(Int64(116)..., rates) { scaler.record(sample(second, node: number, rps: rate)) }
+        }
+        let six = ReplicaState(desired: 6, ready: ready(6))
+        let evaluation = scaler.evaluate(app, policy: plainPolicy(rps: 50), state: six, at: 119)
+        let burst = try #require(evaluation.burst, "\(evaluation.words)")
+        #expect(abs(burst.observed * 6 - 498) < 1, "\(burst)")
+        #expect(evaluation.wanted == 13, "\(evaluation.words)")
+    }
+
     @Test func `noticing a change by hand during a burst is respected`() {
         let policy = plainPolicy(rps: 50)
         var scaler = Autoscaler()

@@ -16,9 +16,12 @@ struct CommandLineRun: Sendable {
     ///   - server: for ORCHESTRY_SERVER; nil leaves it unset.
     ///   - home: for HOME; a folder of its own, unless told.
     ///   - token: for ORCHESTRY_TOKEN.
+    ///   - environment: more of it.
+    ///   - onTerminal: whether output and errors are a terminal: both are in `output` then.
     ///   - until: when given, the program is interrupted once its output fulfils this.
     static func run(
         _ arguments: [String], server: String? = nil, input: String? = nil, home: URL? = nil, token: String? = nil,
+        environment: [String: String] = [:], onTerminal: Bool = false,
         until: (@Sendable (String) -> Bool)? = nil
     ) async throws -> CommandLineRun {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("orchestry-cli-\(UUID().uuidString)")
@@ -35,10 +38,12 @@ struct CommandLineRun: Sendable {
         process.environment = [
             "HOME": (home ?? folder).path, "ORCHESTRY_SERVER": server ?? "", "TZ": "UTC", "PATH": "/usr/bin:/bin",
             "ORCHESTRY_TOKEN": token ?? "",
-        ]
+        ].merging(environment) { _, given in given }
         process.standardInput = try file("in", input ?? "")
-        process.standardOutput = try file("out")
-        process.standardError = try file("err")
+        let output = try file("out")
+        let terminal = onTerminal ? try PseudoTerminal(into: output) : nil
+        process.standardOutput = terminal?.end ?? output
+        process.standardError = try terminal?.end ?? file("err")
         let (ended, continuation) = AsyncStream.makeStream(of: Void.self)
         process.terminationHandler = { _ in continuation.finish() }
         try process.run()
@@ -51,6 +56,10 @@ struct CommandLineRun: Sendable {
             process.interrupt()
         }
         for await _ in ended {}
+        if let terminal {
+            try terminal.end.close()
+            for await _ in terminal.copied {}
+        }
         return CommandLineRun(exitCode: process.terminationStatus, output: content("out"), errors: content("err"))
     }
 

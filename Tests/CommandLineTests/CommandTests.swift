@@ -85,7 +85,9 @@ struct CommandTests {
                 "NAME  STATUS   READY  WANTED  MODE  REVISION  IMAGE",
                 "web   running  2      3       auto  5         shop:1.4",
             ]),
-        Row(arguments: ["list"], operation: .listApps, answer: Presentation.appList([]), words: ["orchestry register"]),
+        Row(
+            arguments: ["list"], operation: .listApps, answer: Presentation.appList([]), words: ["orchestry apply FILE"]
+        ),
         Row(
             arguments: ["status", "web"], operation: .appStatus(web),
             answer: Presentation.appStatus(
@@ -279,24 +281,21 @@ struct CommandTests {
         }
     }
 
-    @Test func `watching shows each event once, the older first`() async throws {
-        func events(_ numbers: [Int64]) -> JSONValue {
-            Presentation.events(
-                numbers.map {
-                    (
-                        id: $0,
-                        event: Event(
-                            node: NodeID(unchecked: "n"), sequence: $0, time: WallTime(seconds: 1), app: nil,
-                            kind: .scaled, message: "event \($0)")
-                    )
-                })
+    @Test func `watching shows each event once, the older first, over connections that end`() async throws {
+        let events = (1...5).map { (number: Int64) in
+            NumberedEvent(
+                id: number * 10,
+                event: Event(
+                    node: NodeID(unchecked: "n"), sequence: number, time: WallTime(seconds: 1), app: nil,
+                    kind: .scaled, message: "event \(number)"))
         }
-        let answers = [events([2, 1]), events([3, 2, 1])]
-        try await FakeServer.run({ _, number in ControlResponse(body: answers[min(number, 2) - 1]) }) { server in
+        let first = Presentation.events([events[1], events[0]].map { ($0.id, $0.event) })
+        try await FakeServer.run(events: events, { _, _ in ControlResponse(body: first) }) { server in
             let run = try await CommandLineRun.run(
-                ["events", "--watch", "-o", "json"], server: server.url, until: { $0.contains("event 3") })
+                ["events", "--watch", "-o", "json"], server: server.url, until: { $0.contains("event 5") })
             let lines = run.output.split(separator: "\n").compactMap { try? JSONValue(jsonText: String($0)) }
-            #expect(lines.map { $0["message"] } == ["event 1", "event 2", "event 3"])
+            #expect(lines.map { $0["message"]?.stringValue } == (1...5).map { "event \($0)" })
+            #expect(server.plane.requests.count == 1, "it asks again for what it has")
         }
     }
 }

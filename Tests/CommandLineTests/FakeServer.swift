@@ -15,7 +15,13 @@ struct FakeServer: Sendable {
     final class Plane: ControlPlane {
         private let answer: @Sendable (ControlRequest, Int) -> ControlResponse
         private let asked = Mutex<[ControlRequest]>([])
-        init(_ answer: @escaping @Sendable (ControlRequest, Int) -> ControlResponse) { self.answer = answer }
+        private let events: [NumberedEvent]
+        init(
+            events: [NumberedEvent] = [], _ answer: @escaping @Sendable (ControlRequest, Int) -> ControlResponse
+        ) {
+            self.events = events
+            self.answer = answer
+        }
         var requests: [ControlRequest] { asked.withLock { $0 } }
         func perform(_ request: ControlRequest) async -> ControlResponse {
             let number = asked.withLock {
@@ -44,6 +50,46 @@ struct FakeServer: Sendable {
                 }, lease: nil)
         }
         func prometheusText() async -> String { "" }
+        func newestEventID() async throws(Problem) -> Int64 { events.last?.id ?? 0 }
+        /// Each connection ends after one event.
+        private let pages = Atomic(0)
+        func nextStreamPage(
+            after cursor: StreamCursor, _ filter: EventFilter, limit: Int, atMost: Duration
+        ) async throws(Problem) -> StreamPage? {
+            guard pages.add(1, ordering: .relaxed).oldValue.isMultiple(of: 2),
+                let event = events.first(where: { $0.id > cursor.events })
+            else { return nil }
+            var page = StreamPage(cursor: StreamCursor(events: event.id))
+            page.events = [event]
+            return page
+        }
+
+        /// What was written by the first, the second… connection; each ends when it has it.
+        private let followers = Atomic(0)
+        func followLogs(of app: AppName, tail: Int) async throws(Problem) -> any LogFollowing {
+            guard app.rawValue == "web" else { throw .appNotFound(app) }
+            return Logs(written: followers.add(1, ordering: .relaxed).newValue + 1)
+        }
+    }
+
+    /// So many lines, two of a time, and the end.
+    final class Logs: LogFollowing {
+        private let left: Mutex<[Presentation.LogLine]>
+        init(written: Int) {
+            left = Mutex(
+                (1...written).map {
+                    Presentation.LogLine(
+                        timestampSeconds: 1_795_391_840 + Double($0 / 2), containerID: "c",
+                        instance: InstanceID(unchecked: "web-1-a"),
+                        node: NodeID(unchecked: "n"), message: "line \($0)")
+                })
+        }
+        func next(atMost: Duration) async throws(Problem) -> [Presentation.LogLine]? {
+            left.withLock { left in
+                defer { left = [] }
+                return left.isEmpty ? nil : left
+            }
+        }
     }
 
     /// Runs a server while `body` runs.
@@ -51,13 +97,15 @@ struct FakeServer: Sendable {
     ///   - port: 0 takes any free one.
     ///   - identification: who may ask; everybody.
     ///   - tls: HTTPS.
+    ///   - events: for those who follow.
     ///   - answer: gets each request and its number, from 1.
     static func run<Value: Sendable>(
         port: Int = 0, identification: any CallerIdentification = Everybody(), tls: FacadeTLS? = nil,
+        events: [NumberedEvent] = [],
         _ answer: @escaping @Sendable (ControlRequest, Int) -> ControlResponse,
         _ body: @Sendable (FakeServer) async throws -> Value
     ) async throws -> Value {
-        let plane = Plane(answer)
+        let plane = Plane(events: events, answer)
         let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
         let facade = RestFacade(
             configuration: RestFacadeConfiguration(port: port, version: "1.0.0"), controlPlane: plane,

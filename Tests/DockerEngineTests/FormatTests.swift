@@ -45,11 +45,11 @@ import Testing
         let second = WallTime(milliseconds: 1_709_210_097_000)
         #expect(
             lines == [
-                LogLine(time: first, stream: .stdout, text: "one"),
-                LogLine(time: first, stream: .stderr, text: "two ü"),
+                LogLine(time: first, nanoseconds: 123_456, stream: .stdout, text: "one"),
+                LogLine(time: first, nanoseconds: 123_456, stream: .stderr, text: "two ü"),
                 LogLine(time: second, stream: .stderr, text: "between"),
-                LogLine(time: first, stream: .stdout, text: "begun, continued"),
-                LogLine(time: first, stream: .stdout, text: ""),
+                LogLine(time: first, nanoseconds: 123_456, stream: .stdout, text: "begun, continued"),
+                LogLine(time: first, nanoseconds: 123_456, stream: .stdout, text: ""),
                 LogLine(time: second, stream: .stdout, text: "never ended"),
             ])
     }

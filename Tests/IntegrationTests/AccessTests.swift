@@ -160,6 +160,11 @@ struct AccessTests {
                 .POST, "/apps/register", Cluster.document("web"), token: ci, of: worker, on: cluster)
             #expect(registered.status == 200, "\(registered.text)")
             #expect(try await ask(.DELETE, "/apps/other", token: ci, of: worker, on: cluster).status == 403)
+            // Streams would ask in the worker's own name.
+            for path in ["/events/stream", "/apps/web/logs?follow=true"] {
+                let stream = try await ask(.GET, path, token: ci, of: worker, on: cluster)
+                #expect(stream.status == 503 && stream.text.contains("controller-1"), "\(stream.text)")
+            }
             // The worker itself takes the bootstrap token, too: here every node has the file.
             #expect(try await cluster.post("/apps/web/down", to: worker).status == 400)
             let record = try #require(
@@ -185,8 +190,10 @@ struct AccessTests {
             }
             #expect(try await control.introduce("liar", to: cluster.name, .control)?.isAccepted == true)
             #expect(try await bulk.introduce("liar", to: cluster.name, .bulk)?.isAccepted == true)
-            func status(_ caller: Caller?, _ number: UInt64) async throws -> Int? {
-                let operation = OrchestryModel.Operation.listApps
+            let viewer = try await token("eye", "viewer", via: leader, on: cluster)
+            func status(
+                _ caller: Caller?, _ number: UInt64, _ operation: OrchestryModel.Operation = .listApps
+            ) async throws -> Int? {
                 let request = ControlRequest(
                     operation: operation, idempotencyKey: "k\(number)", actor: "token:ci", caller: caller)
                 try await control.send(.forwardRequest(request, deadlineMilliseconds: 5_000), correlation: number)
@@ -202,6 +209,18 @@ struct AccessTests {
             #expect(try await status(Caller(name: "bootstrap", grant: admin), 6) == 401)
             #expect(try await status(Caller(name: "token:ci", grant: admin, token: fingerprint), 8) == 401)
             #expect(try await status(Caller(name: "x", credential: "Bearer \(ci)"), 10) == 200)
+            // No routes stand between the worker and the leader: it looks at the verbs itself.
+            let weak = Caller(name: "x", grant: admin, credential: "Bearer \(viewer)")
+            #expect(try await status(weak, 12) == 200)
+            #expect(try await status(weak, 14, .revokeToken(TokenName(unchecked: "ci"))) == 403)
+            #expect(try await status(weak, 16, .stepDown) == 403)
+            // A node answers for its own containers without asking the leader.
+            let other = try await token("other", "viewer", apps: ["other"], via: leader, on: cluster)
+            let limited = Caller(name: "x", grant: admin, credential: "Bearer \(other)")
+            let log = OrchestryModel.Operation.followLog(
+                InstanceID(unchecked: "web-1-a"), session: "s", cursor: nil, tail: nil)
+            #expect(try await status(weak, 18, log) == 200)
+            #expect(try await status(limited, 20, log) == 403)
         }
     }
 

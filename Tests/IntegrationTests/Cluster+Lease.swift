@@ -17,6 +17,12 @@ extension Cluster {
         return Lease(leader: NodeID(unchecked: row[0]), epoch: try #require(Int64(row[1])), mode: row[2])
     }
 
+    /// Until when the lease holds, by PostgreSQL's clock: seconds since 1970.
+    func leaseExpiry() throws -> Double {
+        let text = try postgres.query("SELECT extract(epoch FROM expires_at) FROM leader_lease", on: database)
+        return try #require(Double(text), "\(text)")
+    }
+
     /// A leader that everybody follows and that has led for a second. In the first moments of a cluster leadership may
     /// change a few times, before all are connected with all.
     /// - Parameter outside: controllers without an API.

@@ -386,16 +386,7 @@ final class Cluster: Sendable {
 
     @discardableResult
     static func docker(_ arguments: [String]) throws -> String {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = TestEngine.environment + ["docker"] + arguments
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        let data = try pipe.fileHandleForReading.readToEnd() ?? Data()
-        process.waitUntilExit()
-        return String(decoding: data, as: UTF8.self)
+        try process("/usr/bin/env", TestEngine.environment + ["docker"] + arguments, withErrors: false).output
     }
 
     // MARK: The end

@@ -128,14 +128,13 @@ struct EdgeTests {
             await cluster.kill(leader.id)
             for (round, member) in (cluster.members + cluster.members).enumerated() {
                 let body: JSONValue = ["replicas": .int(Int64(1 + round % 2))]
-                var answer = try await send("/apps/web/scale", body, via: member)
-                if answer.status >= 500 {
-                    // On a machine with other work this happened once in ten runs, and a client does the same.
-                    print("round \(round) via \(member.id), told to try again: \(answer.status) \(answer.text)")
-                    try await Task.sleep(for: .seconds(1))
-                    answer = try await send("/apps/web/scale", body, via: member)
+                try await eventuallyTrue("round \(round) via \(member.id) is carried out", within: .seconds(2)) {
+                    let answer = try await send("/apps/web/scale", body, via: member)
+                    // On a machine with other work a client was told to try again once in ten runs.
+                    if answer.status >= 500 { print("round \(round): \(answer.status) \(answer.text)") }
+                    #expect(answer.status == 200 || answer.status >= 500, "round \(round): \(answer.text)")
+                    return answer.status == 200
                 }
-                #expect(answer.status == 200, "round \(round) via \(member.id): \(answer.text)")
             }
             let seen = try await cluster.get("/cluster/leader", port: leader.facadePort)
             #expect(seen.status == 200 && seen.json["leader_id"]?.stringValue != leader.id.rawValue, "\(seen.text)")

@@ -73,9 +73,12 @@ struct ForeignVoterTests {
             await cluster.kill(follower)
             let before = try cluster.lease()
             #expect(before.leader == leader && before.mode == "quorum")
-            // Longer than the lease and many promises: a leader without a majority would have turned to solo.
-            try await Task.sleep(for: .seconds(6))
-            #expect(try cluster.lease() == before, "\(voter.words)")
+            // Renewed for longer than the lease and many promises: a leader without a majority would have turned to solo.
+            let expiry = try cluster.leaseExpiry()
+            try await eventuallyTrue("the lease is renewed: \(voter.words)") {
+                #expect(try cluster.lease() == before, "\(voter.words)")
+                return try cluster.leaseExpiry() >= expiry + 6
+            }
             try await write(cluster, to: leader, "first")
 
             // Back again; then the leader dies, and the foreign vote makes the other one leader, long before the lease of

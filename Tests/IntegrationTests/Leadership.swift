@@ -34,8 +34,8 @@ extension Cluster {
     }
 
     /// Registers an app that never runs, whose policy can be written to.
-    func registerWeb() async throws {
-        let answer = try await post("/apps/register", Self.document("web"), to: members[0])
+    func registerWeb(via member: Member? = nil) async throws {
+        let answer = try await post("/apps/register", Self.document("web"), to: member ?? members[0])
         guard answer.status == 200 else { throw TestFailure("not registered: \(answer.status) \(answer.text)") }
     }
 

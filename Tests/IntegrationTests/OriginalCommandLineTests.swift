@@ -10,30 +10,37 @@ import Testing
         "needs the original's CLI (configs/dev/test fetches it) and the real services"),
     .timeLimit(.minutes(5)))
 struct OriginalCommandLineTests {
-    private struct Run {
-        var status: Int32
-        var output: String
-    }
-
-    /// Runs the CLI with a user configuration that names `member`.
-    private func run(_ arguments: [String], home: String, member: Cluster.Member) throws -> Run {
+    /// Runs a CLI with a user configuration that names `member`.
+    private func run(
+        _ binary: String, _ arguments: [String], home: String, member: Cluster.Member
+    ) async throws -> Cluster.CommandRun {
         let folder = home + "/.config/orchestry"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         try "host: 127.0.0.1\nport: \(member.apiPort)\n".write(
             toFile: folder + "/config.yaml", atomically: true, encoding: .utf8)
-        let process = Process()
-        process.executableURL = URL(
-            fileURLWithPath: ProcessInfo.processInfo.environment["ORCHESTRY_DEV_ORIGINAL_CLI"] ?? "")
-        process.arguments = arguments
-        process.environment = ["HOME": home, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"]
-        process.currentDirectoryURL = URL(fileURLWithPath: home)
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardError = pipe
-        try process.run()
-        let data = try pipe.fileHandleForReading.readToEnd() ?? Data()
-        process.waitUntilExit()
-        return Run(status: process.terminationStatus, output: String(decoding: data, as: UTF8.self))
+        return try await Cluster.run(binary, arguments, home: home)
+    }
+
+    private static let original = ProcessInfo.processInfo.environment["ORCHESTRY_DEV_ORIGINAL_CLI"] ?? ""
+
+    /// What was typed and what came of it, the original's command first and ours for the same job after it.
+    private struct Transcript {
+        private(set) var text = ""
+
+        mutating func add(_ member: Cluster.Member, _ who: String, _ arguments: [String], _ run: Cluster.CommandRun) {
+            text += "[\(member.id)] \(who)$ orchestry \(arguments.joined(separator: " "))\n"
+            text += run.output.split(separator: "\n").map { "    \($0)\n" }.joined()
+            if run.status != 0 { text += "    (exit code \(run.status))\n" }
+        }
+
+        /// Printed, and kept in the file that ORCHESTRY_DEV_TRANSCRIPT names.
+        func publish() throws {
+            print(text)
+            guard let file = ProcessInfo.processInfo.environment["ORCHESTRY_DEV_TRANSCRIPT"], !file.isEmpty else {
+                return
+            }
+            try text.write(toFile: file, atomically: true, encoding: .utf8)
+        }
     }
 
     @Test func `every command works against each node`() async throws {
@@ -41,34 +48,60 @@ struct OriginalCommandLineTests {
             _ = try await cluster.leader()
             let home = cluster.folder.path + "/home"
             try FileManager.default.createDirectory(atPath: home, withIntermediateDirectories: true)
-            try JSONEncoder().encode(Cluster.document("compat")).write(to: URL(fileURLWithPath: home + "/app.json"))
-            for member in cluster.members {
-                func expect(_ arguments: [String], _ words: String...) throws {
-                    let run = try run(arguments, home: home, member: member)
-                    #expect(run.status == 0, "\(member.id): \(arguments): \(run.output)")
-                    for word in words {
-                        #expect(run.output.contains(word), "\(member.id): \(arguments): \(run.output)")
-                    }
-                }
-                try expect(["register", "app.json"], "App registered successfully", "\"status\": \"registered\"")
-                try expect(["up", "compat"], "\"status\": \"started\"", "\"replicas\": 1")
-                try expect(["scale", "compat", "2"], "Scaling 'compat' to 2 replicas", "\"status\": \"scaled\"")
-                try await cluster.waitForReady("compat", 2, via: member)
-                try expect(["status", "compat"], "\"ready_replicas\": 2", "\"container_id\"")
-                try expect(["list"], "\"name\": \"compat\"")
-                try expect(["metrics"], "\"healthy_targets\"", "\"active_connections\"")
-                try expect(["metrics", "--name", "compat"], "\"scaling_history\"", "\"healthy_replicas\": 2")
-                try expect(["spec", "compat"], "image: orchestry-demo:v1")
-                try expect(["spec", "compat", "--raw"], "containerPort: 9010")
-                try expect(["logs", "compat"], "2 container(s)", "listening on 9010")
-                try expect(["cluster", "status"], "\"cluster_size\": 3")
-                try expect(["cluster", "leader"], "\"leader_id\"")
-                try expect(["cluster", "health"], "\"status\": \"healthy\"")
-                try expect(["events"], "\"event_type\"")
-                try expect(["down", "compat"], "\"containers_stopped\": 2")
-                try expect(["delete", "compat", "--force"], "App deleted successfully")
-                try await eventuallyTrue("its containers are gone") { try cluster.containers(of: "compat").isEmpty }
+            for app in ["compat", "compat-ours"] {
+                try JSONEncoder().encode(Cluster.document(app)).write(to: URL(fileURLWithPath: "\(home)/\(app).json"))
             }
+            var transcript = Transcript()
+            for member in cluster.members {
+                /// - Parameter ours: the same job, for an app of its own.
+                func expect(_ arguments: [String], ours: [String], _ words: String...) async throws {
+                    let theirs = try await run(Self.original, arguments, home: home, member: member)
+                    transcript.add(member, "original", arguments, theirs)
+                    #expect(theirs.status == 0, "\(member.id): \(arguments): \(theirs.output)")
+                    for word in words {
+                        #expect(theirs.output.contains(word), "\(member.id): \(arguments): \(theirs.output)")
+                    }
+                    let own = try await run(Cluster.commandLine, ours, home: home, member: member)
+                    transcript.add(member, "ours", ours, own)
+                    #expect(own.status == 0, "\(member.id): \(ours): \(own.output)")
+                    #expect(!own.output.isEmpty)
+                }
+                try await expect(
+                    ["register", "compat.json"], ours: ["apply", "compat-ours.json"], "App registered successfully",
+                    "\"status\": \"registered\"")
+                try await expect(
+                    ["up", "compat"], ours: ["up", "compat-ours", "--wait"], "\"status\": \"started\"",
+                    "\"replicas\": 1")
+                try await expect(
+                    ["scale", "compat", "2"], ours: ["scale", "compat-ours", "2"], "Scaling 'compat' to 2 replicas",
+                    "\"status\": \"scaled\"")
+                try await cluster.waitForReady("compat", 2, via: member)
+                try await cluster.waitForReady("compat-ours", 2, via: member)
+                try await expect(
+                    ["status", "compat"], ours: ["status", "compat-ours"], "\"ready_replicas\": 2", "\"container_id\"")
+                try await expect(["list"], ours: ["list"], "\"name\": \"compat\"")
+                try await expect(["metrics"], ours: ["metrics"], "\"healthy_targets\"", "\"active_connections\"")
+                try await expect(
+                    ["metrics", "--name", "compat"], ours: ["metrics", "compat-ours"], "\"scaling_history\"",
+                    "\"healthy_replicas\": 2")
+                try await expect(["spec", "compat"], ours: ["spec", "compat-ours"], "image: orchestry-demo:v1")
+                try await expect(
+                    ["spec", "compat", "--raw"], ours: ["spec", "compat-ours", "--document"], "containerPort: 9010")
+                try await expect(
+                    ["logs", "compat"], ours: ["logs", "compat-ours"], "2 container(s)", "listening on 9010")
+                try await expect(["cluster", "status"], ours: ["cluster", "status"], "\"cluster_size\": 3")
+                try await expect(["cluster", "leader"], ours: ["cluster", "leader"], "\"leader_id\"")
+                try await expect(["cluster", "health"], ours: ["cluster", "health"], "\"status\": \"healthy\"")
+                try await expect(["events"], ours: ["events", "--limit", "5"], "\"event_type\"")
+                try await expect(["down", "compat"], ours: ["down", "compat-ours"], "\"containers_stopped\": 2")
+                try await expect(
+                    ["delete", "compat", "--force"], ours: ["delete", "compat-ours", "--force"],
+                    "App deleted successfully")
+                try await eventuallyTrue("their containers are gone") {
+                    try cluster.containers(of: "compat").isEmpty && cluster.containers(of: "compat-ours").isEmpty
+                }
+            }
+            try transcript.publish()
         }
     }
 }

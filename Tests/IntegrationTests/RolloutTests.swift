@@ -203,6 +203,7 @@ struct RolloutTests {
         #expect(
             failed.contains { $0["details"]?["output"]?.stringValue?.contains("the column is there") == true },
             "\(failed)")
+        #expect(failed.allSatisfy { $0["category"] == "application" && $0["recovery"]?.stringValue?.isEmpty == false })
         #expect(
             events.count { $0["event_type"] == "instance_exited" } == 1, "it was run once: \(events)")
         try await eventuallyTrue("only the old ones are left", within: .seconds(30)) {

@@ -174,7 +174,9 @@ struct TrafficTests {
                 let leader = try await cluster.leader()
                 let follower = try #require(cluster.members.first { $0.id != leader })
                 #expect(try await cluster.post("/apps/register", Cluster.document("web"), to: follower).status == 200)
-                try await Task.sleep(for: .seconds(1))
+                // Which takes heartbeats and their answers.
+                let expiry = try cluster.leaseExpiry()
+                try await eventuallyTrue("the lease is renewed") { try cluster.leaseExpiry() > expiry }
             },
             then: { cluster, capture, _ in
                 #expect(try await capture.packets([]).isEmpty)

@@ -98,9 +98,11 @@ struct OutboxTests {
         let folder = try TemporaryFolder("outbox")
         let lost = try open(folder)
         let before = try await lost.append(events: [event("lost")], decisions: [decision(2)])
+        let written = Date.now
         lost.shutdown()
         for suffix in ["", "-wal", "-shm"] { unlink(folder.appending("outbox.db" + suffix)) }
-        try await Task.sleep(for: .milliseconds(5))  // The clock must have moved on by more than was stored.
+        let isLater = await eventually { Date.now > written + 0.005 }
+        #expect(isLater, "the clock must have moved on by more than was stored")
         let outbox = try open(folder)
         defer { outbox.shutdown() }
         let after = try await outbox.append(events: [event("new")], decisions: [decision(3)])

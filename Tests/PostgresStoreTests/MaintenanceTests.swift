@@ -15,7 +15,7 @@ struct MaintenanceTests {
         #expect(
             try await fixture.sql("SELECT version, name FROM schema_migrations ORDER BY 1")
                 == "1|leadership\n2|state\n3|promotion\n4|turns\n5|secrets\n6|rollouts\n7|scaling-control\n"
-                + "10|access\n11|audit\n13|daily-events\n14|restore")
+                + "10|access\n11|audit\n12|event-order\n13|daily-events\n14|restore")
         let tables = try await fixture.sql(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace")
         let names = Set(tables.split(separator: "\n").map(String.init))
@@ -39,7 +39,7 @@ struct MaintenanceTests {
         #expect(error == .schemaTooNew(found: 900, known: 14))
         #expect(error?.description.contains("900") == true)
         #expect(error?.isRetryable == false)
-        #expect(try await fixture.sql("SELECT count(*) FROM schema_migrations") == "12")
+        #expect(try await fixture.sql("SELECT count(*) FROM schema_migrations") == "13")
     }
 
     @Test func `partitions are made ahead, filled from the default one, and dropped`() async throws {

@@ -8,6 +8,12 @@ import Testing
 
 @Suite(.serialized, .enabled(if: Installed.lua, "nginx with libnginx-mod-http-lua and lua-resty-core is needed"))
 struct LifecycleTests {
+    /// Another one once it has been replaced.
+    private func fileNumber(_ path: String) throws -> Int {
+        let attributes = try FileManager.default.attributesOfItem(atPath: path)
+        return try #require((attributes[.systemFileNumber] as? NSNumber)?.intValue)
+    }
+
     private func expect(
         _ code: ProxyError.Code, _ body: () async throws(ProxyError) -> Void
     ) async -> ProxyError? {
@@ -106,6 +112,52 @@ struct LifecycleTests {
             next.routes[0].routing.listenPort = nil
             try await proxy.controller.apply(next)
             #expect(try await proxy.get("new").body == "A\n")
+        }
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "mounting takes root"))
+    func `a full disk holds up no endpoint, and the routes are stored when there is room`() async throws {
+        let place = "/tmp/orc-p-\(UUID().uuidString.prefix(8))"
+        try Shell.run("mkdir \"$1\" && mount -t tmpfs -o size=8m,mode=755 tmpfs \"$1\"", [place])
+        // A failure of the test is what is to be seen, not this.
+        defer { _ = try? Shell.run("umount -l \"$1\" && rmdir \"$1\"", [place]) }
+        try await ProxyFixture.run(change: { $0.folder = place }) { proxy in
+            try await proxy.controller.apply(proxy.table(1, proxy.route("web", on: [0])))
+            try Shell.run("dd if=/dev/zero of=\"$1/filler\" bs=4k 2>/dev/null || true", [place])
+            let result = try await proxy.controller.apply(proxy.table(2, proxy.route("web", on: [1])))
+            #expect(!result.reloaded)
+            for _ in 0..<6 { #expect(try await proxy.get("web").body == "B\n") }
+            let membership = place + "/membership"
+            #expect(try String(contentsOfFile: membership, encoding: .utf8).hasPrefix("orchestry-membership 1 1.1\n"))
+            // Another structure has to be written first, so it is not in effect, and what is goes on.
+            let other = proxy.table(3, proxy.route("web", on: [1]), proxy.route("new", on: [0]))
+            _ = await expect(.inputOutput) { () async throws(ProxyError) in try await proxy.controller.apply(other) }
+            #expect(try await proxy.get("web").body == "B\n")
+
+            // A node that starts on the full disk takes nginx over, and has what was stored last until it is told more.
+            await proxy.controller.release()
+            let second = ProxyFixture.controller(proxy.settings, proxy.events)
+            try await second.start()
+            #expect(try await proxy.get("web").body == "A\n")
+            let old = try fileNumber(membership)
+            try Shell.run("rm \"$1/filler\"", [place])
+            #expect(try await eventually { try fileNumber(membership) != old }, "it is not stored")
+            #expect(try await proxy.get("web").body == "A\n")
+            #expect(try String(contentsOfFile: membership, encoding: .utf8).hasPrefix("orchestry-membership 1 1.1\n"))
+
+            try Shell.run("dd if=/dev/zero of=\"$1/filler\" bs=4k 2>/dev/null || true", [place])
+            try await second.apply(proxy.table(4, proxy.route("web", on: [1])))
+            #expect(try await proxy.get("web").body == "B\n")
+            try Shell.run("rm \"$1/filler\"", [place])
+            let isStored = try await eventually {
+                try String(contentsOfFile: membership, encoding: .utf8).hasPrefix("orchestry-membership 1 1.4\n")
+            }
+            #expect(isStored)
+            try await second.apply(
+                proxy.table(5, proxy.route("web", on: [1]), proxy.route("new", on: [0])))
+            #expect(try await proxy.get("new").body == "A\n")
+            await second.release()
+            try await proxy.controller.start()
         }
     }
 

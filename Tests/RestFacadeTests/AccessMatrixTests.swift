@@ -77,6 +77,7 @@ struct AccessMatrixTests {
     private static func body(of route: RestRoute) -> JSONValue? {
         switch route {
         case .register: Samples.document
+        case .plan: ["documents": [Samples.document]]
         case .scale: ["replicas": 3]
         case .autoscale: ["action": "pause"]
         case .setPolicy: ["policy": ["maxReplicas": 4]]
@@ -91,7 +92,7 @@ struct AccessMatrixTests {
 
     private static func path(of route: RestRoute) -> String {
         route.path.replacing("{name}", with: "web").replacing("{node}", with: "n-1").replacing("{secret}", with: "db")
-            .replacing("{token}", with: "ci")
+            .replacing("{token}", with: "ci").replacing("{file}", with: "app.js")
     }
 
     @Test func `who may use which route`() async throws {
@@ -154,7 +155,7 @@ struct AccessMatrixTests {
             #expect(allowed.contains(.admin), "\(route)")
             if route.isWrite { #expect(!allowed.contains(.viewer), "\(route)") }
         }
-        #expect(RestRoute.allCases.filter { $0.access == .open } == [.health, .openAPI])
+        #expect(RestRoute.allCases.filter { $0.access == .open } == [.health, .openAPI, .dashboard, .dashboardFile])
     }
 
     @Test func `what is missing is named`() async throws {

@@ -72,6 +72,8 @@ struct FacadeRouteTests {
 
     static let rows = [
         Row(.post, "/apps/register", Samples.document, .register(document: Samples.document)),
+        Row(.post, "/apps/plan", ["documents": [Samples.document]], .plan(documents: [Samples.document])),
+        Row(.get, "/metrics/apps", .usageOfApps),
         Row(.post, "/apps/web/up", .start(web)), Row(.post, "/apps/web/down", .stop(web)),
         Row(.delete, "/apps/web", .delete(web)), Row(.post, "/apps/web/retry", .retry(web)),
         Row(.post, "/apps/web/scale", ["replicas": 3], .scale(web, replicas: 3)),
@@ -135,6 +137,22 @@ struct FacadeRouteTests {
         #expect(answer.headers[.contentType] == "application/json")
         #expect(answer.headers[FacadeHeaders.requestID]?.count == 16)
         #expect(test.plane.requests.map(\.operation) == [row.operation])
+    }
+
+    @Test(arguments: rows)
+    func `what is carried out needs the verb that its route needs`(_ row: Row) throws {
+        let path = row.path.split(separator: "?").first.map(String.init) ?? row.path
+        let segments = path.split(separator: "/")
+        let route = try #require(
+            RestRoute.allCases.filter { $0.method == row.method }.filter {
+                let template = $0.path.split(separator: "/")
+                return template.count == segments.count
+                    && zip(template, segments).allSatisfy { $0.hasPrefix("{") || $0 == $1 }
+            }.min { $0.path.count { $0 == "{" } < $1.path.count { $0 == "{" } })
+        switch route.access {
+        case .open: Issue.record("an operation without credentials")
+        case .apps(let verb), .cluster(let verb): #expect(row.operation.verb == verb, "\(route)")
+        }
     }
 
     @Test(

@@ -32,6 +32,16 @@ struct PresentationTests {
         #expect(Presentation.scaleNoChange(web, replicas: 3)["status"] == "no_change")
     }
 
+    @Test func `events that tell of trouble say of which kind, and what is done about it`() {
+        for kind in EventKind.allCases {
+            let event = Event(
+                node: NodeID(unchecked: "n"), time: WallTime(seconds: 1), app: web, kind: kind, message: "m")
+            let shown = Presentation.event(id: 1, event)
+            #expect(shown["category"]?.stringValue == kind.category?.rawValue)
+            #expect((shown["recovery"]?.stringValue?.isEmpty == false) == (kind.category != nil))
+        }
+    }
+
     @Test func `apps`() throws {
         let app = try Samples.application()
         expect(RecordedShapes.appList, Presentation.appList([Presentation.appListEntry(app, readyReplicas: 1)]))

@@ -11,18 +11,35 @@ final class ScriptedControlPlane: ControlPlane {
     private let noted = Mutex<[AuditRecord]>([])
     private let view: ClusterView
     private let delay: Duration
+    /// What the event stream gives, and the id of the newest event.
+    private let pages: Mutex<[StreamPage]>
+    private let newest: Int64
+    /// What comes of an app's output, page by page.
+    private let logs: [[Presentation.LogLine]]
+    private let cursors = Mutex<[StreamCursor]>([])
+    private let logPages = Counter()
+
+    private final class Counter: Sendable {
+        private let count = Mutex(0)
+        func note() { count.withLock { $0 += 1 } }
+        var value: Int { count.withLock { $0 } }
+    }
 
     /// - Parameters:
     ///   - answers: given in this order, one a request; then `fallback`.
     ///   - delay: how long each answer takes; cut short by cancellation.
     init(
         _ answers: [ControlResponse] = [], fallback: ControlResponse = ControlResponse(body: ["status": "fine"]),
-        view: ClusterView = Samples.view(), delay: Duration = .zero
+        view: ClusterView = Samples.view(), delay: Duration = .zero,
+        pages: [StreamPage] = [], newest: Int64 = 0, logs: [[Presentation.LogLine]] = []
     ) {
         self.answers = Mutex(answers)
         self.fallback = fallback
         self.view = view
         self.delay = delay
+        self.pages = Mutex(pages)
+        self.newest = newest
+        self.logs = logs
     }
 
     var refusals: [AuditRecord] { noted.withLock { $0 } }
@@ -44,10 +61,56 @@ final class ScriptedControlPlane: ControlPlane {
     }
     func stage(_ backup: JSONValue) async throws -> String { backup["checksum"]?.stringValue ?? "none" }
     func clusterView() async -> ClusterView { view }
+    /// What the streams asked for, in order.
+    var askedCursors: [StreamCursor] { cursors.withLock { $0 } }
+
+    /// How many pages of events and of output were asked for.
+    var askedPages: Int { askedCursors.count + logPages.value }
+
+    func newestEventID() async throws(Problem) -> Int64 { newest }
+
+    /// The pages in turn, then the end.
+    func nextStreamPage(
+        after cursor: StreamCursor, _ filter: EventFilter, limit: Int, atMost: Duration
+    ) async throws(Problem) -> StreamPage? {
+        cursors.withLock { $0.append(cursor) }
+        guard var page = pages.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) else { return nil }
+        page.events.removeAll { !filter.admits($0.event) }
+        return page
+    }
+    func followLogs(of app: AppName, tail: Int) async throws(Problem) -> any LogFollowing {
+        guard app.rawValue != "gone" else { throw .appNotFound(app) }
+        return ScriptedLogs(lines: logs.map { Array($0.suffix(tail)) }) { [logPages] in logPages.note() }
+    }
     func prometheusText() async -> String { "# TYPE up gauge\nup 1\n" }
 }
 
+final class ScriptedLogs: LogFollowing {
+    private let lines: Mutex<[[Presentation.LogLine]]>
+    private let asked: @Sendable () -> Void
+    init(lines: [[Presentation.LogLine]], asked: @escaping @Sendable () -> Void) {
+        self.lines = Mutex(lines)
+        self.asked = asked
+    }
+    func next(atMost: Duration) async throws(Problem) -> [Presentation.LogLine]? {
+        asked()
+        return lines.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+    }
+}
+
 enum Samples {
+    static func event(_ number: Int64, kind: EventKind = .scaled, message: String? = nil) -> Event {
+        Event(
+            node: node(1).id, sequence: number, time: WallTime(seconds: 1_795_391_840), app: AppName(unchecked: "web"),
+            kind: kind, message: message ?? "event \(number)")
+    }
+
+    static func page(_ ids: ClosedRange<Int64>, kind: EventKind = .scaled, message: String? = nil) -> StreamPage {
+        var page = StreamPage(cursor: StreamCursor(events: ids.upperBound))
+        page.events = ids.map { NumberedEvent(id: $0, event: event($0, kind: kind, message: message)) }
+        return page
+    }
+
     static func node(_ number: Int) -> NodeInfo {
         NodeInfo(
             id: NodeID(unchecked: "controller-\(number)"), role: .controller, host: "127.0.0.1",

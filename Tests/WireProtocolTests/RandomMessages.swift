@@ -193,6 +193,14 @@ struct MessageMaker {
             metrics: document(), explanation: document())
     }
 
+    mutating func condition() -> SpecCondition {
+        switch int(0...2) {
+        case 0: .exists
+        case 1: .absent
+        default: .oneOf(list { $0.text(20) })
+        }
+    }
+
     mutating func grant() -> AccessGrant {
         AccessGrant(
             role: Role.allCases[int(0...2)],
@@ -207,10 +215,10 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...20) {
-        case 0: .register(document: document())
+        switch int(0...26) {
+        case 0: .register(document: document(), condition: maybe { $0.condition() })
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
-        case 2: .setPolicy(app(), policy: document())
+        case 2: .setPolicy(app(), policy: document(), condition: maybe { $0.condition() })
         case 3:
             .simulateMetrics(app(), SimulatedMetrics(rps: double(0...1e6), healthyReplicas: maybe { $0.int(0...9) }))
         case 4: .events(app: maybe { $0.app() }, limit: int(1...1000))
@@ -220,6 +228,11 @@ struct MessageMaker {
         case 8: .uncordonNode(node())
         case 9: .rebalance(maxMoves: int(1...100))
         case 10: .listNodes
+        case 17: .overview
+        case 18:
+            .followLog(instance(), session: text(20), cursor: maybe { $0.text(40) }, tail: maybe { $0.int(0...100) })
+        case 20: .eventsAfter(Int64(int(0...9)), limit: int(0...1000))
+        case 19: .appHistory(app(), minutes: int(1...1440))
         case 11: .autoscale(app(), AutoscaleChange(.pause, .in, forSeconds: maybe { $0.int(1...9) }))
         case 12:
             .simulate(
@@ -236,9 +249,11 @@ struct MessageMaker {
         case 16:
             .audit(
                 app: maybe { $0.app() }, after: maybe { Int64($0.int(0...9)) }, limit: int(1...1000), isRaw: chance())
-        case 17: .restore(checksum: text(64), merge: chance())
-        case 18: .changeSettings(["log.level": .string(text(9)), "retention.events_days": .int(Int64(int(1...9)))])
-        case 19: .backup
+        case 21: .plan(documents: list { $0.document() })
+        case 22: .usageOfApps
+        case 24: .restore(checksum: text(64), merge: chance())
+        case 25: .changeSettings(["log.level": .string(text(9)), "retention.events_days": .int(Int64(int(1...9)))])
+        case 26: .backup
         default: .why(app())
         }
     }

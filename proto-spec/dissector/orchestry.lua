@@ -433,8 +433,11 @@ local CALLER = { fields = {
     ["credential?"] = "text" } }
 
 local OF_APP = { fields = { _0 = "name" } }
+local CONDITION = { fields = { isAbsent = "flag", ["tags?"] = TEXTS } }
 local OPERATIONS = {
-    register = { fields = { document = "any" } }, start = OF_APP, stop = OF_APP, delete = OF_APP, appStatus = OF_APP,
+    register = { fields = { document = "any", ["condition?"] = CONDITION } },
+    plan = { fields = { documents = { each = "any" } } }, usageOfApps = { fields = {} },
+    start = OF_APP, stop = OF_APP, delete = OF_APP, appStatus = OF_APP,
     appDocument = OF_APP, appMetrics = OF_APP, why = OF_APP, retry = OF_APP,
     listSecrets = { fields = {} }, showSecret = { fields = { _0 = "text" } },
     removeSecret = { fields = { _0 = "text", force = "flag" } },
@@ -444,7 +447,7 @@ local OPERATIONS = {
         action = { "pause", "resume" }, direction = { "out", "in", "both" }, ["forSeconds?"] = "whole" } } } },
     simulate = { fields = { _0 = "name", _1 = { fields = {
         policy = "any", sinceSeconds = "whole", ["capacityPerInstance?"] = "number", ["startSeconds?"] = "whole" } } } },
-    setPolicy = { fields = { _0 = "name", policy = "any" } },
+    setPolicy = { fields = { _0 = "name", policy = "any", ["condition?"] = CONDITION } },
     simulateMetrics = { fields = { _0 = "name", _1 = { fields = {
         rps = "number", p95LatencyMs = "number", activeConnections = "whole", cpuPercent = "number",
         memoryPercent = "number", ["healthyReplicas?"] = "whole", evaluate = "flag" } } } },
@@ -460,6 +463,9 @@ local OPERATIONS = {
         name = "text", grant = GRANT, ["expiresSeconds?"] = "whole", hash = "text" } } } },
     revokeToken = { fields = { _0 = "text" } },
     audit = { fields = { ["app?"] = "name", ["after?"] = "whole", limit = "whole", isRaw = "flag" } },
+    overview = { fields = {} }, appHistory = { fields = { _0 = "name", minutes = "whole" } },
+    followLog = { fields = { _0 = "text", session = "text", ["cursor?"] = "text", ["tail?"] = "whole" } },
+    eventsAfter = { fields = { _0 = "whole", limit = "whole" } },
 }
 
 -- The one known member of the operation's object, or nil.

@@ -323,16 +323,19 @@ def anything(_):
     return True
 
 
+CONDITION = {"isAbsent": bool, "tags?": [str]}
 GRANT = {"role": ("viewer", "operator", "admin"), "apps?": [app],
          "verbs?": [("read", "deploy", "run", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster")]}
 CALLER = {"name": str, "address?": str, "node?": app, "grant?": GRANT, "token?": str, "credential?": str}
 OPERATIONS = {
-    "register": {"document": anything}, "scale": {"_0": app, "replicas": int, "forSeconds?": int},
+    "register": {"document": anything, "condition?": CONDITION}, "plan": {"documents": [anything]}, "usageOfApps": {},
+    "scale": {"_0": app, "replicas": int, "forSeconds?": int},
     "autoscale": {"_0": app, "_1": {"action": ("pause", "resume"), "direction": ("out", "in", "both"),
                                     "forSeconds?": int}},
     "simulate": {"_0": app, "_1": {"policy": anything, "sinceSeconds": int, "capacityPerInstance?": float,
                                    "startSeconds?": int}},
-    "setPolicy": {"_0": app, "policy": anything}, "appLogs": {"_0": app, "lines": int},
+    "setPolicy": {"_0": app, "policy": anything, "condition?": CONDITION},
+    "appLogs": {"_0": app, "lines": int},
     "simulateMetrics": {"_0": app, "_1": {
         "rps": float, "p95LatencyMs": float, "activeConnections": int, "cpuPercent": float, "memoryPercent": float,
         "healthyReplicas?": int, "evaluate": bool}},
@@ -344,6 +347,8 @@ OPERATIONS = {
     "audit": {"app?": app, "after?": int, "limit": int, "isRaw": bool},
     "listNodes": {}, "rollback": {"_0": app, "to?": int}, "rebalance": {"maxMoves": int},
     "restore": {"checksum": str, "merge": bool}, "changeSettings": {"_0": anything}, "backup": {}, "listSettings": {},
+    "overview": {}, "appHistory": {"_0": app, "minutes": int}, "eventsAfter": {"_0": int, "limit": int},
+    "followLog": {"_0": str, "session": str, "cursor?": str, "tail?": int},
     "drainNode": {"_0": app, "deadlineSeconds": int}, **dict.fromkeys(["cordonNode", "uncordonNode"], {"_0": app}),
     **dict.fromkeys(
         ["start", "stop", "delete", "retry", "appStatus", "appDocument", "appMetrics", "why", "pauseRollout",

@@ -131,6 +131,11 @@ actor Agent {
         }
     }
 
+    /// An instance's container now, and whether the instance is one of this node's.
+    func container(of instance: InstanceID) -> (id: String?, exists: Bool) {
+        (instances[instance]?.lifecycle.status.containerID, instances[instance] != nil)
+    }
+
     func logs(of instance: InstanceID, tail: Int) async throws -> (container: String, lines: [LogLine])? {
         guard let container = instances[instance]?.lifecycle.status.containerID else { return nil }
         return (container, try await engine.logs(container, tail: tail))

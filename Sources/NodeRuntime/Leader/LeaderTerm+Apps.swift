@@ -6,32 +6,14 @@ import Scheduling
 
 /// What clients ask of one app: whether it may be done, and what is then to be stored.
 extension LeaderTerm {
-    func planRegister(_ document: JSONValue, _ request: ControlRequest) async throws -> Plan {
+    func planRegister(
+        _ document: JSONValue, _ condition: SpecCondition?, _ request: ControlRequest
+    ) async throws -> Plan {
         let (spec, flat) = try AppSpec.parse(document)
+        try condition?.check(applications[spec.name], name: spec.name)
+        try checkRegistration(of: spec, among: applications, request)
         let wall = surroundings.clock.wall()
-        try refuseTakenHosts(of: spec)
-        try refuseForbiddenMounts(of: spec)
-        try refuseForeignSecrets(of: spec, request)
-        try refuseUnknownZones(of: spec.scaling, at: "scaling")
-        var application: Application
-        var isNewRevision = true
-        if let current = applications[spec.name] {
-            application = current
-            isNewRevision = AppSpec.needsNewRevision(from: current.spec, to: spec)
-            if isNewRevision {
-                application.revision += 1
-                application.equalRevisions = []
-            }
-            application.spec = spec
-            application.secrets = currentSecrets(of: spec, keeping: isNewRevision ? [] : current.secrets)
-            application.document = flat
-            application.updatedAt = wall
-        } else {
-            let earlier = try await surroundings.store.lastRevision(of: spec.name)
-            application = Application(
-                spec: spec, document: flat, revision: earlier + 1, status: .stopped, replicas: 0, createdAt: wall,
-                updatedAt: wall, secrets: currentSecrets(of: spec, keeping: []))
-        }
+        let (application, isNewRevision) = try await registration(of: spec, flat, over: applications[spec.name])
         let known = applications[spec.name] != nil
         var changes: [StateChange] = [
             .saveApplication(application),
@@ -51,38 +33,6 @@ extension LeaderTerm {
         return Plan(
             response: ControlResponse(body: Presentation.registered(spec.name, revision: application.revision)),
             changes: changes, application: application, rollout: rollout)
-    }
-
-    /// By this node's configuration, so that a user hears of it at once. The agent that makes the container has the last
-    /// word, by its own.
-    private func refuseForbiddenMounts(of spec: AppSpec) throws {
-        let violations = spec.volumes.enumerated().compactMap { index, volume -> Violation? in
-            guard volume.kind == .bind, let objection = surroundings.hostPolicy.objection(toBind: volume.source) else {
-                return nil
-            }
-            return Violation("spec.volumes[\(index)].source", "must be allowed: \(objection)")
-        }
-        if !violations.isEmpty { throw ValidationError(violations) }
-    }
-
-    /// Two apps can't answer for the same host and path: the second would break or shadow the first.
-    func refuseTakenHosts(of spec: AppSpec) throws {
-        guard spec.kind == .http else { return }
-        for other in applications.values where other.name != spec.name && other.spec.kind == .http {
-            let shared = Set(other.spec.routing.hosts).intersection(spec.routing.hosts)
-            if let host = shared.sorted().first, other.spec.routing.pathPrefix == spec.routing.pathPrefix {
-                throw ValidationError([
-                    Violation(
-                        "spec.routing.hosts",
-                        "'\(host)' with path \(spec.routing.pathPrefix) already belongs to app \(other.name)")
-                ])
-            }
-            if let port = spec.routing.listenPort, other.spec.routing.listenPort == port {
-                throw ValidationError([
-                    Violation("spec.routing.listenPort", "\(port) already belongs to app \(other.name)")
-                ])
-            }
-        }
     }
 
     func planStart(_ current: Application, _ request: ControlRequest) -> Plan {

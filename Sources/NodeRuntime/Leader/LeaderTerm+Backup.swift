@@ -158,7 +158,7 @@ extension LeaderTerm {
             do {
                 let spec = try JSONDecoder().decode(
                     AppSpec.self, from: Data((row["spec"] ?? .null).jsonBytes()))
-                try refuseTakenHosts(of: spec)
+                try refuseTakenHosts(of: spec, among: applications)
                 found.insert(name)
             } catch let error as ValidationError {
                 violations += error.violations.map { Violation("\(path).\($0.field)", $0.rule) }

@@ -9,6 +9,7 @@ import Scheduling
 extension LeaderTerm {
     func read(_ request: ControlRequest) async -> ControlResponse? {
         do {
+            if case .plan(let documents) = request.operation { return try await plan(documents, request) }
             return try await answer(request.operation, within: request.caller?.grant)
         } catch let problem as Problem {
             return ControlResponse(problem)
@@ -63,6 +64,17 @@ extension LeaderTerm {
                 from: surroundings.store, cluster: surroundings.configuration.cluster, at: surroundings.clock.wall())
         case .listSettings:
             return try await RuntimeSettings.list(from: surroundings.store, over: surroundings.configuration)
+        case .usageOfApps: return usageOfApps(within: grant)
+        case .overview: return overview(within: grant)
+        case .eventsAfter(let id, let limit):
+            return try await surroundings.store.numberedEvents(after: id, limit: limit)
+        case .followLog:
+            throw Problem(
+                status: 400, code: "not-for-the-leader", title: "Not for the leader",
+                detail: "Output is followed on the node where the instance runs.")
+        case .appHistory(let name, let minutes):
+            return try await surroundings.store.history(
+                of: try application(name).name, minutes: minutes, now: surroundings.clock.wall())
         case .listTokens: return try await listTokens()
         case .tokensInForce: return try await tokensForNode()
         case .audit(let app, let after, let limit, let isRaw):

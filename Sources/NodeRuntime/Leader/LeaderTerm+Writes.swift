@@ -150,7 +150,8 @@ extension LeaderTerm {
 
     private func plan(_ request: ControlRequest) async throws -> Plan {
         switch request.operation {
-        case .register(let document): return try await planRegister(document, request)
+        case .register(let document, let condition):
+            return try await planRegister(document, condition, request)
         case .start(let name): return planStart(try existing(name), request)
         case .stop(let name): return try planStop(try existing(name), request)
         case .delete(let name):
@@ -165,7 +166,10 @@ extension LeaderTerm {
             return planFixed(try existing(name), at: replicas, forSeconds: seconds, request)
         case .scale(let name, let replicas, nil): return planScale(try existing(name), to: replicas, request)
         case .autoscale(let name, let change): return planAutoscale(try existing(name), change, request)
-        case .setPolicy(let name, let policy): return try planPolicy(try existing(name), policy, request)
+        case .setPolicy(let name, let policy, let condition):
+            let current = try existing(name)
+            try condition?.check(current, name: name)
+            return try planPolicy(current, policy, request)
         case .retry(let name): return planRetry(try existing(name), request)
         case .setSecret(let sealed): return try await planSecret(sealed, request)
         case .createToken(let wanted): return try await planToken(wanted, request)

@@ -95,6 +95,9 @@ final class AccessKeeper: Sendable {
         settings.isRequired ? gatekeeper : Everybody(node: node)
     }
 
+    /// Whether clients must say who they are.
+    var isRequired: Bool { settings.isRequired }
+
     /// Who asks through a worker, by what they showed: who holds a worker's certificate must not be able to speak for
     /// everybody. Where this node asks for no credentials, the worker's word is as good as anybody's.
     /// - Returns: the request as this node would have taken it, or why it is refused.
@@ -108,6 +111,8 @@ final class AccessKeeper: Sendable {
         switch await gatekeeper.identify(authorization: request.caller?.credential, address: "\(worker)") {
         case .unknown(let problem): return .failure(problem)
         case .known(var caller):
+            // Not all that follows asks the leader, which looks, too.
+            if let problem = caller.objection(to: request.operation) { return .failure(problem) }
             caller.address = request.caller?.address
             caller.node = worker
             caller.credential = nil

@@ -224,7 +224,10 @@ extension Node {
                 return
             }
         }
-        if let response = await currentTerm?.perform(request) {
+        if case .followLog(let instance, let session, let cursor, let tail) = request.operation {
+            let page = await logPage(instance, session: session, cursor: cursor, tail: tail)
+            transport.reply(.forwardResponse(page), to: peer, correlation: correlation)
+        } else if let response = await currentTerm?.perform(request) {
             transport.reply(.forwardResponse(response), to: peer, correlation: correlation)
         } else if !isWorker, !request.operation.isWrite,
             transport.connectedPeers.contains(where: { $0.id == peer && $0.role == .worker })

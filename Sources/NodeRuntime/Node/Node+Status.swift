@@ -110,7 +110,7 @@ extension Node {
                 return ControlResponse(
                     body: Presentation.appStatus(
                         application, instances: instances, usage: [:],
-                        explanation: "No leader answers: this is what was stored last."))
+                        explanation: "No leader answers: this is what was stored last.", isStale: true))
             case .appDocument(let name):
                 guard let application = try await store.application(name) else {
                     return ControlResponse(.appNotFound(name))
@@ -128,6 +128,19 @@ extension Node {
                 return ControlResponse(body: Presentation.audit(found.entries, head: found.head, isRaw: isRaw))
             case .listTokens:
                 return ControlResponse(body: Presentation.tokenList(try await store.tokens(), now: clock.wall()))
+            case .overview:
+                let ready = Dictionary(
+                    grouping: try await store.instances().filter { $0.state == .ready }, by: \.app)
+                return ControlResponse(
+                    body: Presentation.appList(
+                        try await store.applications().filter { grant?.covers($0.name) != false }.map {
+                            let count = ready[$0.name]?.count ?? 0
+                            return Presentation.overviewRow($0, ready: count, instances: count)
+                        }))
+            case .eventsAfter(let id, let limit): return try await store.numberedEvents(after: id, limit: limit)
+            case .appHistory(let name, let minutes):
+                guard try await store.application(name) != nil else { return ControlResponse(.appNotFound(name)) }
+                return try await store.history(of: name, minutes: minutes, now: clock.wall())
             default: return nil
             }
         } catch {

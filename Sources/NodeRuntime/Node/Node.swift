@@ -45,6 +45,8 @@ package final class Node: Service {
     let heldWatch: HeldWatch
     let flusher: OutboxFlusher
     let recorder: EventRecorder
+    let feed: LiveFeed
+    let logTails: LogTails
     /// nil without TLS.
     let certificates: CertificateKeeper?
     let access: AccessKeeper
@@ -60,7 +62,10 @@ package final class Node: Service {
         /// As peers introduced themselves, those that are away included.
         var introduced: [NodeID: NodeInfo] = [:]
         var facadeEnded = false
+        var isStopping = false
         var droppedSamples: UInt64 = 0
+        /// Who did not answer the question for the overview, and when.
+        var feedTrouble: (leader: NodeID, since: ContinuousClock.Instant)?
         /// Said once, until samples can be kept again.
         var samplesAreDropped = false
         var proxyIsLost = false
@@ -138,6 +143,8 @@ package final class Node: Service {
             outbox: outbox, logger: logger,
             deliver: { await reference.node?.deliverOutbox($0, $1) })
         recorder = EventRecorder(outbox: outbox, logger: logger, onDurable: { [flusher] in flusher.wake() })
+        logTails = LogTails(engine: engine, logger: logger)
+        feed = Self.makeFeed(reference, logger: logger)
         reference.node = self
     }
 
@@ -176,6 +183,8 @@ package final class Node: Service {
             group.addTask { await self.heldWatch.run() }
             group.addTask { await self.flusher.run() }
             group.addTask { await self.recorder.run() }
+            group.addTask { await self.feed.run() }
+            group.addTask { await self.logTails.run() }
             group.addTask { await self.sendInventories() }
             group.addTask { await self.followSettings() }
             if let controller = self.controller {
@@ -195,6 +204,8 @@ package final class Node: Service {
                 self.state.withLock { $0.facadeEnded = true }
             }
             await self.untilGracefulStop()
+            self.state.withLock { $0.isStopping = true }
+            await self.feed.stop()
             await self.handOver()
             group.cancelAll()
             self.pool.stop()

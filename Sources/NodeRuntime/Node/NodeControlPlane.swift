@@ -21,6 +21,30 @@ struct NodeControlPlane: ControlPlane {
 
     func prometheusText() async -> String { await node.prometheusText() }
 
+    func newestEventID() async throws(Problem) -> Int64 {
+        try mayStream()
+        return try await node.feed.newestEventID()
+    }
+
+    func nextStreamPage(
+        after cursor: StreamCursor, _ filter: EventFilter, limit: Int, atMost: Duration
+    ) async throws(Problem) -> StreamPage? {
+        try mayStream()
+        return try await node.feed.next(after: cursor, filter, limit: limit, atMost: atMost)
+    }
+
+    /// A stream asks again and again in the name of the node that serves it. Where credentials are asked for, controllers
+    /// answer no worker that does.
+    /// - Throws: `Problem` 503 at such a worker.
+    func mayStream() throws(Problem) {
+        guard node.isWorker, node.access.isRequired else { return }
+        let controllers = node.configuration.controllers.keys.map(\.rawValue).sorted().joined(separator: ", ")
+        throw Problem(
+            status: 503, code: "no-streams-here", title: "This node serves no streams",
+            detail: "\(node.id) is a worker, and with auth.mode: required only controllers serve streams and followed "
+                + "logs. Ask one of these: \(controllers).")
+    }
+
     /// Sealed where it arrives: no plain value goes from node to node.
     func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret {
         guard let keys = node.configuration.secretKeys else { throw .secretsUnusable(.notConfigured) }

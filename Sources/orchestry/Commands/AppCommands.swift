@@ -11,57 +11,38 @@ struct Register: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        let document = try Self.read(file)
-        try await options.withClient { client in
-            let answer = try await client.post("/apps/register", document)
-            Output.show(answer, as: options.output) { answer in
-                let name = Output.cell(answer["app"])
-                return """
-                    Registered \(name), revision \(Output.cell(answer["revision"])).
-                    Next: orchestry up \(name), or, where it runs already, orchestry status \(name)
-                    """
-            }
+        let document = try SpecFile.read(file)
+        try await options.show {
+            try await $0.post("/apps/register", document)
+        } table: { answer in
+            let name = Output.cell(answer["app"])
+            return """
+                Registered \(name), revision \(Output.cell(answer["revision"])).
+                Next: orchestry up \(name), or, where it runs already, orchestry status \(name)
+                """
         }
-    }
-
-    static func read(_ file: String) throws -> JSONValue {
-        let bytes: Data
-        if file == "-" {
-            bytes = FileHandle.standardInput.readDataToEndOfFile()
-        } else {
-            guard FileManager.default.fileExists(atPath: file) else {
-                throw CommandFailure.usage("there is no file \(file)")
-            }
-            guard let content = FileManager.default.contents(atPath: file) else {
-                throw CommandFailure.usage("\(file) cannot be read")
-            }
-            bytes = content
-        }
-        let source = file == "-" ? "standard input" : file
-        // JSON from a pipe has no name to go by. (It is YAML too, but JSON's messages and numbers are exact.)
-        let first = bytes.first { !" \t\r\n".utf8.contains($0) }
-        if file.hasSuffix(".json") || file == "-" && first == UInt8(ascii: "{") {
-            do {
-                return try JSONValue(json: bytes)
-            } catch {
-                throw CommandFailure.usage("\(source) is not JSON: \(error)")
-            }
-        }
-        guard let text = String(bytes: bytes, encoding: .utf8) else {
-            throw CommandFailure.usage("\(source) is not UTF-8 text")
-        }
-        return try YAMLText.read(text, from: source)
     }
 }
 
 struct Up: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Start an app.")
-    @Argument(help: "The app.") var name: String
+    static let configuration = CommandConfiguration(
+        abstract: "Start an app.", discussion: "Example: orchestry up shop --wait")
+    @Argument(help: "The app.", completion: .apps) var name: String
+    @Flag(help: "Wait until as many instances are ready as are wanted.") var wait = false
+    @OptionGroup var waiting: WaitOptions
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
+        let deadline = ContinuousClock.now + (try waiting.duration())
         try await options.withClient { client in
             let answer = try await client.post(APIClient.appPath(name, "/up"), app: name)
+            if wait {
+                let status = try await AppWait(name: name, goal: .ready, deadline: deadline).run(with: client)
+                return Output.show(status, as: options.output) { status in
+                    "\(name): \(Output.cell(status["ready_replicas"])) of "
+                        + "\(Output.cell(status["desired_replicas"])) ready."
+                }
+            }
             Output.show(answer, as: options.output) { answer in
                 """
                 \(name): \(Output.count(answer["replicas"], "replica")) wanted \
@@ -75,30 +56,30 @@ struct Up: AsyncParsableCommand {
 
 struct Down: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Stop an app; its registration stays.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/down"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                "\(name): stopped (\(Output.count(answer["containers_stopped"], "container")))."
-            }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/down"), app: name)
+        } table: { answer in
+            "\(name): stopped (\(Output.count(answer["containers_stopped"], "container")))."
         }
     }
 }
 
 struct Delete: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Stop an app and forget it.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @Flag(name: .shortAndLong, help: "Do not ask first.") var force = false
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
         if !force { try confirm() }
-        try await options.withClient { client in
-            let answer = try await client.delete(APIClient.appPath(name), app: name)
-            Output.show(answer, as: options.output) { _ in "\(name): deleted." }
+        try await options.show {
+            try await $0.delete(APIClient.appPath(name), app: name)
+        } table: { _ in
+            "\(name): deleted."
         }
     }
 
@@ -120,7 +101,7 @@ struct Scale: AsyncParsableCommand {
             For an app in auto mode the autoscaler may change the number again, unless --for fixes it for a time: then the \
             policy decides again when that is over.
             """)
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @Argument(help: "Replicas, 0 to 100.") var replicas: Int?
     @Option(name: .customLong("replicas"), help: "The same.") var wanted: Int?
     @Option(name: .customLong("for"), help: "Fix the number that long, 1s to 30d.") var length: String?
@@ -139,17 +120,16 @@ struct Scale: AsyncParsableCommand {
                 try ShortDuration.seconds(length, option: "--for", 1...AutoscaleChange.longestSeconds))
         }
         let request = JSONValue.object(body)
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/scale"), request, app: name)
-            Output.show(answer, as: options.output) { answer in
-                let replicas = Output.count(answer["replicas"], "replica")
-                if let until = answer["fixed_until"] {
-                    return "\(name): \(replicas) wanted, fixed until \(Output.time(until))."
-                }
-                return answer["status"] == "no_change"
-                    ? "\(name): \(replicas) wanted already."
-                    : "\(name): \(replicas) wanted. `orchestry why \(name)` tells when the autoscaler changes that."
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/scale"), request, app: name)
+        } table: { answer in
+            let replicas = Output.count(answer["replicas"], "replica")
+            if let until = answer["fixed_until"] {
+                return "\(name): \(replicas) wanted, fixed until \(Output.time(until))."
             }
+            return answer["status"] == "no_change"
+                ? "\(name): \(replicas) wanted already."
+                : "\(name): \(replicas) wanted. `orchestry why \(name)` tells when the autoscaler changes that."
         }
     }
 }
@@ -158,17 +138,16 @@ struct Retry: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Try at once what waits after a crash or a failed pull.",
         discussion: "An instance that keeps failing is tried again after 1 s, 2 s, 4 s and so on up to 60 s.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/retry"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                let instances = answer["instances"]?.arrayValue ?? []
-                guard !instances.isEmpty else { return "\(name): nothing waits to be tried again." }
-                return "\(name): trying again: \(instances.compactMap(\.stringValue).joined(separator: ", "))."
-            }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/retry"), app: name)
+        } table: { answer in
+            let instances = answer["instances"]?.arrayValue ?? []
+            guard !instances.isEmpty else { return "\(name): nothing waits to be tried again." }
+            return "\(name): trying again: \(instances.compactMap(\.stringValue).joined(separator: ", "))."
         }
     }
 }

@@ -18,20 +18,20 @@ struct AuditList: AsyncParsableCommand {
     func run() async throws {
         var query = [("limit", String(limit))]
         if let app { query.append(("app", app)) }
-        try await options.withClient { client in
-            Output.show(try await client.get("/audit", query: query), as: options.output) { answer in
-                Output.table(
-                    ["NO", "TIME", "ACTOR", "FROM", "NODE", "OPERATION", "APP", "OUTCOME", "WHAT"],
-                    (answer["entries"]?.arrayValue ?? []).map { entry in
-                        let record = entry["record"] ?? .null
-                        let time = record["time"]?.doubleValue.map { JSONValue.double($0 / 1_000) }
-                        return [
-                            Output.cell(entry["sequence"]), Output.time(time),
-                        ] + ["actor", "address", "node", "operation", "app"].map { Output.cell(record[$0]) } + [
-                            Self.outcome(record), Self.what(record),
-                        ]
-                    })
-            }
+        try await options.show {
+            try await $0.get("/audit", query: query)
+        } table: { answer in
+            Output.table(
+                ["NO", "TIME", "ACTOR", "FROM", "NODE", "OPERATION", "APP", "OUTCOME", "WHAT"],
+                (answer["entries"]?.arrayValue ?? []).map { entry in
+                    let record = entry["record"] ?? .null
+                    let time = record["time"]?.doubleValue.map { JSONValue.double($0 / 1_000) }
+                    return [
+                        Output.cell(entry["sequence"]), Output.time(time),
+                    ] + ["actor", "address", "node", "operation", "app"].map { Output.cell(record[$0]) } + [
+                        Self.outcome(record), Self.what(record),
+                    ]
+                })
         }
     }
 

@@ -37,7 +37,7 @@ struct ScaleDirection: ParsableArguments {
 struct AutoscalePause: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pause", abstract: "Keep the autoscaler from shrinking an app, from growing it, or from both.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var direction: ScaleDirection
     @Option(name: .customLong("for"), help: "How long, 1s to 30d; until it is resumed, when left out.") var length:
         String?
@@ -56,7 +56,7 @@ struct AutoscalePause: AsyncParsableCommand {
 struct AutoscaleResume: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "resume", abstract: "Let the autoscaler go on.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var direction: ScaleDirection
     @OptionGroup var options: GlobalOptions
 
@@ -68,16 +68,15 @@ struct AutoscaleResume: AsyncParsableCommand {
 
 private enum AutoscaleAnswer {
     static func post(_ name: String, _ body: JSONValue, _ options: GlobalOptions) async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/autoscale"), body, app: name)
-            Output.show(answer, as: options.output) { answer in
-                func state(_ key: String) -> String {
-                    guard let pause = answer[key], pause != .null else { return "on" }
-                    guard let until = pause["until"], until != .null else { return "paused until resumed" }
-                    return "paused until \(Output.time(until))"
-                }
-                return "\(name): scale-out \(state("paused_out")), scale-in \(state("paused_in"))."
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/autoscale"), body, app: name)
+        } table: { answer in
+            func state(_ key: String) -> String {
+                guard let pause = answer[key], pause != .null else { return "on" }
+                guard let until = pause["until"], until != .null else { return "paused until resumed" }
+                return "paused until \(Output.time(until))"
             }
+            return "\(name): scale-out \(state("paused_out")), scale-in \(state("paused_in"))."
         }
     }
 }

@@ -13,24 +13,23 @@ struct ClusterStatus: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get("/cluster/status")
-            Output.show(answer, as: options.output) { answer in
-                var facts = [
-                    ("Answered by", Output.cell(answer["node_id"])), ("Leader", Output.cell(answer["leader_id"])),
-                    ("Epoch", Output.cell(answer["term"])),
-                ]
-                if let lease = answer["lease"], lease != .null {
-                    facts.append(("Lease until", "\(Output.time(lease["expires_at"])) (\(Output.cell(lease["mode"])))"))
-                }
-                return Output.facts(facts) + "\n\n"
-                    + Output.table(
-                        ["NODE", "STATE", "HEALTHY", "ROLE", "API", "LAST HEARD"],
-                        (answer["nodes"]?.arrayValue ?? []).map { node in
-                            ["node_id", "state", "is_healthy", "role", "api_url"].map { Output.cell(node[$0]) }
-                                + [Output.time(node["last_heartbeat"])]
-                        })
+        try await options.show {
+            try await $0.get("/cluster/status")
+        } table: { answer in
+            var facts = [
+                ("Answered by", Output.cell(answer["node_id"])), ("Leader", Output.cell(answer["leader_id"])),
+                ("Epoch", Output.cell(answer["term"])),
+            ]
+            if let lease = answer["lease"], lease != .null {
+                facts.append(("Lease until", "\(Output.time(lease["expires_at"])) (\(Output.cell(lease["mode"])))"))
             }
+            return Output.facts(facts) + "\n\n"
+                + Output.table(
+                    ["NODE", "STATE", "HEALTHY", "ROLE", "API", "LAST HEARD"],
+                    (answer["nodes"]?.arrayValue ?? []).map { node in
+                        ["node_id", "state", "is_healthy", "role", "api_url"].map { Output.cell(node[$0]) }
+                            + [Output.time(node["last_heartbeat"])]
+                    })
         }
     }
 }
@@ -40,14 +39,13 @@ struct ClusterLeader: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get("/cluster/leader")
-            Output.show(answer, as: options.output) { answer in
-                Output.facts([
-                    ("Leader", Output.cell(answer["leader_id"])), ("API", Output.cell(answer["api_url"])),
-                    ("Epoch", Output.cell(answer["term"])), ("Lease until", Output.time(answer["lease_expires_at"])),
-                ])
-            }
+        try await options.show {
+            try await $0.get("/cluster/leader")
+        } table: { answer in
+            Output.facts([
+                ("Leader", Output.cell(answer["leader_id"])), ("API", Output.cell(answer["api_url"])),
+                ("Epoch", Output.cell(answer["term"])), ("Lease until", Output.time(answer["lease_expires_at"])),
+            ])
         }
     }
 }
@@ -58,15 +56,14 @@ struct ClusterHealth: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get("/cluster/health")
-            Output.show(answer, as: options.output) { answer in
-                Output.facts([
-                    ("Status", Output.cell(answer["status"])), ("Node", Output.cell(answer["node_id"])),
-                    ("State", Output.cell(answer["state"])), ("Leader", Output.cell(answer["leader_id"])),
-                    ("Nodes", Output.cell(answer["cluster_size"])), ("Version", Output.cell(answer["version"])),
-                ])
-            }
+        try await options.show {
+            try await $0.get("/cluster/health")
+        } table: { answer in
+            Output.facts([
+                ("Status", Output.cell(answer["status"])), ("Node", Output.cell(answer["node_id"])),
+                ("State", Output.cell(answer["state"])), ("Leader", Output.cell(answer["leader_id"])),
+                ("Nodes", Output.cell(answer["cluster_size"])), ("Version", Output.cell(answer["version"])),
+            ])
         }
     }
 }
@@ -77,11 +74,10 @@ struct StepDown: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post("/cluster/step-down")
-            Output.show(answer, as: options.output) { answer in
-                answer["message"]?.stringValue ?? "\(Output.cell(answer["node_id"])) no longer leads."
-            }
+        try await options.show {
+            try await $0.post("/cluster/step-down")
+        } table: { answer in
+            answer["message"]?.stringValue ?? "\(Output.cell(answer["node_id"])) no longer leads."
         }
     }
 }

@@ -28,6 +28,10 @@ struct ConfigSet: ParsableCommand {
             host: host, port: port, isSecure: https, ca: ca, token: try tokenFile.map(Credentials.read))
         try configuration.save()
         print("Stored \(configuration.server) in \(UserConfiguration.path).\nNext: orchestry info")
+        UserConfiguration.warn(of: "ORCHESTRY_SERVER", "ORCHESTRY_CONTEXT")
+        if let current = try Contexts.load().current {
+            Output.complain("But the context \(current) is in use and comes first: orchestry context use -")
+        }
     }
 }
 

@@ -14,16 +14,15 @@ struct NodeList: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get("/nodes")
-            Output.show(answer, as: options.output) { answer in
-                Output.table(
-                    ["NODE", "ROLE", "STATE", "SCHEDULING", "INSTANCES", "CPU", "MEMORY"],
-                    (answer["nodes"]?.arrayValue ?? []).map { node in
-                        ["node_id", "role", "state"].map { Output.cell(node[$0]) } + [scheduling(node)]
-                            + [Output.cell(node["instances"]), cores(node), memory(node)]
-                    })
-            }
+        try await options.show {
+            try await $0.get("/nodes")
+        } table: { answer in
+            Output.table(
+                ["NODE", "ROLE", "STATE", "SCHEDULING", "INSTANCES", "CPU", "MEMORY"],
+                (answer["nodes"]?.arrayValue ?? []).map { node in
+                    ["node_id", "role", "state"].map { Output.cell(node[$0]) } + [scheduling(node)]
+                        + [Output.cell(node["instances"]), cores(node), memory(node)]
+                })
         }
     }
 
@@ -48,13 +47,14 @@ struct NodeList: AsyncParsableCommand {
 struct NodeCordon: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cordon", abstract: "Place no new instances on a node; what runs there stays.")
-    @Argument(help: "The node.") var node: String
+    @Argument(help: "The node.", completion: .nodes) var node: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.nodePath(node, "/cordon"))
-            Output.show(answer, as: options.output) { _ in "\(node): cordoned." }
+        try await options.show {
+            try await $0.post(APIClient.nodePath(node, "/cordon"))
+        } table: { _ in
+            "\(node): cordoned."
         }
     }
 }
@@ -62,13 +62,14 @@ struct NodeCordon: AsyncParsableCommand {
 struct NodeUncordon: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "uncordon", abstract: "Place instances on a node again; ends a drain.")
-    @Argument(help: "The node.") var node: String
+    @Argument(help: "The node.", completion: .nodes) var node: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.nodePath(node, "/uncordon"))
-            Output.show(answer, as: options.output) { _ in "\(node): takes instances again." }
+        try await options.show {
+            try await $0.post(APIClient.nodePath(node, "/uncordon"))
+        } table: { _ in
+            "\(node): takes instances again."
         }
     }
 }
@@ -78,7 +79,7 @@ struct NodeDrain: AsyncParsableCommand {
         commandName: "drain", abstract: "Cordon a node and move its instances to others, one at a time.",
         discussion:
             "An instance leaves when its replacement is ready. What is left at the deadline leaves all the same.")
-    @Argument(help: "The node.") var node: String
+    @Argument(help: "The node.", completion: .nodes) var node: String
     @Option(help: "How long to wait for replacements: seconds, or with s, m or h (90, 5m, 1h).")
     var deadline: String = "5m"
     @OptionGroup var options: GlobalOptions
@@ -90,12 +91,11 @@ struct NodeDrain: AsyncParsableCommand {
     }
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(
+        try await options.show {
+            try await $0.post(
                 APIClient.nodePath(node, "/drain"), ["deadlineSeconds": JSONValue(Self.seconds(deadline) ?? 300)])
-            Output.show(answer, as: options.output) { _ in
-                "\(node): its instances move to other nodes, within \(deadline). Next: orchestry node list"
-            }
+        } table: { _ in
+            "\(node): its instances move to other nodes, within \(deadline). Next: orchestry node list"
         }
     }
 
@@ -117,12 +117,11 @@ struct Rebalance: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post("/cluster/rebalance", ["maxMoves": JSONValue(maxMoves)])
-            Output.show(answer, as: options.output) { answer in
-                "Instances are spread evenly, at most \(Output.count(answer["max_moves"], "move")) at once. "
-                    + "Next: orchestry node list"
-            }
+        try await options.show {
+            try await $0.post("/cluster/rebalance", ["maxMoves": JSONValue(maxMoves)])
+        } table: { answer in
+            "Instances are spread evenly, at most \(Output.count(answer["max_moves"], "move")) at once. "
+                + "Next: orchestry node list"
         }
     }
 }

@@ -72,13 +72,16 @@ struct Metrics: AsyncParsableCommand {
 }
 
 struct Logs: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show the last lines an app's containers wrote.")
-    @Argument(help: "The app.") var name: String
+    static let configuration = CommandConfiguration(abstract: "Show what an app's containers wrote; -f: and go on.")
+    @Argument(help: "The app.", completion: .apps) var name: String
     @Option(name: [.customShort("n"), .long], help: "Lines of each container.") var lines = 100
+    @Flag(name: .shortAndLong, help: "Go on showing new lines, of new instances too, until interrupted.") var follow =
+        false
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
         try await options.withClient { client in
+            if follow { return try await follow(client) }
             let answer = try await client.get(
                 APIClient.appPath(name, "/logs"), query: [("lines", String(lines))], app: name)
             Output.show(answer, as: options.output) { answer in
@@ -92,6 +95,56 @@ struct Logs: AsyncParsableCommand {
                 }.joined(separator: "\n")
             }
         }
+    }
+}
+
+extension Logs {
+    private func follow(_ client: APIClient) async throws {
+        var shown = ShownLines()
+        try await client.follow(APIClient.appPath(name, "/logs"), app: name) {
+            let isFirst = shown.isEmpty
+            shown.beginAgain()
+            return [("follow", "true"), ("lines", String(isFirst ? lines : 10_000))]
+        } take: { event in
+            guard event.type == "log" else { return }
+            let line = try JSONValue(json: event.data.utf8)
+            let instance = line["instance"]?.stringValue ?? ""
+            guard shown.isNew(instance, line["timestamp"]?.doubleValue ?? 0) else { return }
+            Output.showNext(line, as: options.output) {
+                "\(Output.time($0["timestamp"])) [\(instance)] \($0["message"]?.stringValue ?? "")"
+            }
+        }
+    }
+}
+
+/// Which lines were shown: after a lost connection the last ones come once more. By their times, and how many there were of
+/// the last one; an instance's lines come in the same order each time.
+struct ShownLines {
+    private struct Mark {
+        var time: Double
+        var count: Int
+    }
+    private var marks: [String: Mark] = [:]
+    /// When the connection began.
+    private var old: [String: Mark] = [:]
+
+    var isEmpty: Bool { marks.isEmpty }
+
+    /// There is a new connection.
+    mutating func beginAgain() { old = marks }
+
+    /// The next line of an instance; `time` in seconds.
+    mutating func isNew(_ instance: String, _ time: Double) -> Bool {
+        if let last = old[instance] {
+            if time < last.time { return false }
+            if time == last.time, last.count > 0 {
+                old[instance]?.count -= 1
+                return false
+            }
+        }
+        let count = marks[instance].map { $0.time == time ? $0.count : 0 } ?? 0
+        marks[instance] = Mark(time: time, count: count + 1)
+        return true
     }
 }
 
@@ -113,7 +166,7 @@ struct Events: AsyncParsableCommand {
                 }
                 return
             }
-            try await follow(client, query: query, first: answer)
+            try await follow(client, first: answer)
         }
     }
 
@@ -126,40 +179,40 @@ struct Events: AsyncParsableCommand {
         ]
     }
 
-    /// Asks again every two seconds and prints what it has not printed before, one event a line (in JSON) or block.
-    private func follow(_ client: APIClient, query: [(String, String)], first: JSONValue) async throws {
-        var shown: Set<JSONValue> = []
-        var answer = first
-        while true {
-            let events = answer["events"]?.arrayValue ?? []
-            for event in events.reversed() where shown.insert(event["id"] ?? .null).inserted {
-                switch options.output {
-                case .table: print(Self.row(event).joined(separator: "  "))
-                case .json: print(event.jsonText())
-                case .yaml: print("---\n" + YAMLText.write(event), terminator: "")
-                }
+    /// First what there is, then what comes: each event once, whatever happens to the connection and the servers.
+    private func follow(_ client: APIClient, first: JSONValue) async throws {
+        let known = first["events"]?.arrayValue ?? []
+        // 0: all; so of an app that has had none yet no event is missed.
+        var last = known.compactMap { $0["id"]?.stringValue.flatMap { Int64($0) } }.max() ?? 0
+        let row = { (event: JSONValue) in Self.row(event).joined(separator: "  ") }
+        for event in known.reversed() { Output.showNext(event, as: options.output, row: row) }
+        let filter = app.map { [("app", $0)] } ?? []
+        try await client.follow("/events/stream") {
+            [("last_event_id", String(last))] + filter
+        } take: { event in
+            if event.type == "reset" {
+                Output.complain("The server's database has another history than before; what comes now is new.")
             }
-            // Only what the server may still return needs to be remembered.
-            shown.formIntersection(events.map { $0["id"] ?? .null })
-            Output.flush()
-            try await Task.sleep(for: .seconds(2))
-            answer = try await client.get("/events", query: query)
+            if event.type == "event" {
+                Output.showNext(try JSONValue(json: event.data.utf8), as: options.output, row: row)
+            }
+            // After it was shown.
+            if let id = event.id.flatMap({ Int64($0) }) { last = id }
         }
     }
 }
 
 struct Why: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Say why the autoscaler does what it does with an app.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get(APIClient.appPath(name, "/why"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                let sentences = (answer["summary"]?.arrayValue ?? []).compactMap(\.stringValue)
-                return sentences.isEmpty ? "\(name) has not been evaluated yet." : sentences.joined(separator: "\n")
-            }
+        try await options.show {
+            try await $0.get(APIClient.appPath(name, "/why"), app: name)
+        } table: { answer in
+            let sentences = (answer["summary"]?.arrayValue ?? []).compactMap(\.stringValue)
+            return sentences.isEmpty ? "\(name) has not been evaluated yet." : sentences.joined(separator: "\n")
         }
     }
 }

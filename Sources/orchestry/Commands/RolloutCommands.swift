@@ -8,7 +8,7 @@ struct Rollback: AsyncParsableCommand {
             Makes a new revision with the image, command, environment, ports, resources, security and health check of
             the old one. Replicas, scaling and routing stay as they are.
             """)
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @Option(help: "The revision; the last one that worked unless given. See orchestry revisions.") var to: Int?
     @OptionGroup var options: GlobalOptions
 
@@ -23,24 +23,23 @@ struct Rollback: AsyncParsableCommand {
 
 struct Revisions: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show an app's revisions and what became of them.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.get(APIClient.appPath(name, "/revisions"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                Output.table(
-                    ["REVISION", "CREATED", "IMAGE", "ROLLOUT", "CONTENT OF", "REASON"],
-                    (answer["revisions"]?.arrayValue ?? []).map { revision in
-                        let mark = revision["current"] == true ? "*" : ""
-                        return [
-                            Output.cell(revision["revision"]) + mark, Output.time(revision["created_at"]),
-                            Output.cell(revision["image"]), Output.cell(revision["state"]),
-                            Output.cell(revision["restores"]), Output.cell(revision["reason"]),
-                        ]
-                    })
-            }
+        try await options.show {
+            try await $0.get(APIClient.appPath(name, "/revisions"), app: name)
+        } table: { answer in
+            Output.table(
+                ["REVISION", "CREATED", "IMAGE", "ROLLOUT", "CONTENT OF", "REASON"],
+                (answer["revisions"]?.arrayValue ?? []).map { revision in
+                    let mark = revision["current"] == true ? "*" : ""
+                    return [
+                        Output.cell(revision["revision"]) + mark, Output.time(revision["created_at"]),
+                        Output.cell(revision["image"]), Output.cell(revision["state"]),
+                        Output.cell(revision["restores"]), Output.cell(revision["reason"]),
+                    ]
+                })
         }
     }
 }
@@ -52,12 +51,20 @@ struct Rollout: AsyncParsableCommand {
 }
 
 struct RolloutStatus: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "status", abstract: "Show how far it is.")
-    @Argument(help: "The app.") var name: String
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show how far it is.",
+        discussion: "Example: orchestry rollout status shop --watch; exit code 1 when it fails or is rolled back.")
+    @Argument(help: "The app.", completion: .apps) var name: String
+    @Flag(help: "Follow it until it has ended.") var watch = false
+    @OptionGroup var waiting: WaitOptions
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
+        let deadline = ContinuousClock.now + (try waiting.duration())
         try await options.withClient { client in
+            if watch {
+                _ = try await AppWait(name: name, goal: .rolledOut(revision: nil), deadline: deadline).run(with: client)
+            }
             let answer = try await client.get(APIClient.appPath(name, "/rollout"), app: name)
             Output.show(answer, as: options.output) { answer in
                 var facts = [
@@ -82,35 +89,33 @@ struct RolloutStatus: AsyncParsableCommand {
 struct RolloutPause: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pause", abstract: "Keep old and new instances as they are; scaling and healing go on.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/rollout/pause"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                let already = answer["status"] == "no_change" ? " already" : ""
-                return "\(name): the rollout of revision \(Output.cell(answer["revision"])) is paused\(already). "
-                    + "Next: orchestry rollout resume \(name), or abort"
-            }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/rollout/pause"), app: name)
+        } table: { answer in
+            let already = answer["status"] == "no_change" ? " already" : ""
+            return "\(name): the rollout of revision \(Output.cell(answer["revision"])) is paused\(already). "
+                + "Next: orchestry rollout resume \(name), or abort"
         }
     }
 }
 
 struct RolloutResume: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "resume", abstract: "Go on with it.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/rollout/resume"), app: name)
-            Output.show(answer, as: options.output) { answer in
-                let revision = Output.cell(answer["revision"])
-                return answer["status"] == "no_change"
-                    ? "\(name): the rollout of revision \(revision) was not paused."
-                    : "\(name): the rollout of revision \(revision) goes on."
-            }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/rollout/resume"), app: name)
+        } table: { answer in
+            let revision = Output.cell(answer["revision"])
+            return answer["status"] == "no_change"
+                ? "\(name): the rollout of revision \(revision) was not paused."
+                : "\(name): the rollout of revision \(revision) goes on."
         }
     }
 }
@@ -118,13 +123,14 @@ struct RolloutResume: AsyncParsableCommand {
 struct RolloutAbort: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "abort", abstract: "Stop it and go back to where it came from.")
-    @Argument(help: "The app.") var name: String
+    @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.post(APIClient.appPath(name, "/rollout/abort"), app: name)
-            Output.show(answer, as: options.output) { RolloutText.goingBack(name, $0) }
+        try await options.show {
+            try await $0.post(APIClient.appPath(name, "/rollout/abort"), app: name)
+        } table: {
+            RolloutText.goingBack(name, $0)
         }
     }
 }

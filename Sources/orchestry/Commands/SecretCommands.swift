@@ -28,18 +28,17 @@ struct SecretSet: AsyncParsableCommand {
                 "'\(name)' is not a secret's name: letters, digits, '.', '_' and '-', at most 63")
         }
         let value = try self.value()
-        try await options.withClient { client in
-            let answer = try await client.put(APIClient.secretPath(name), ["value": .string(value)])
-            Output.show(answer, as: options.output) { answer in
-                let version = Output.cell(answer["version"])
-                guard answer["status"] != "no_change" else {
-                    return "\(name) has that value already (version \(version))."
-                }
-                let apps = (answer["restarting"]?.arrayValue ?? []).compactMap(\.stringValue)
-                return "\(name): set, version \(version)."
-                    + (apps.isEmpty
-                        ? "" : "\nRestarting with it, one instance after the other: " + apps.joined(separator: ", "))
+        try await options.show {
+            try await $0.put(APIClient.secretPath(name), ["value": .string(value)])
+        } table: { answer in
+            let version = Output.cell(answer["version"])
+            guard answer["status"] != "no_change" else {
+                return "\(name) has that value already (version \(version))."
             }
+            let apps = (answer["restarting"]?.arrayValue ?? []).compactMap(\.stringValue)
+            return "\(name): set, version \(version)."
+                + (apps.isEmpty
+                    ? "" : "\nRestarting with it, one instance after the other: " + apps.joined(separator: ", "))
         }
     }
 
@@ -84,20 +83,19 @@ struct SecretList: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            Output.show(try await client.get("/secrets"), as: options.output) { answer in
-                let secrets = answer["secrets"]?.arrayValue ?? []
-                guard !secrets.isEmpty else { return "No secrets yet. Set one: orchestry secret set NAME < FILE" }
-                return Output.table(
-                    ["NAME", "VERSION", "CHANGED", "BY", "KEY", "USED BY"],
-                    secrets.map { secret in
-                        let apps = (secret["used_by"]?.arrayValue ?? []).compactMap(\.stringValue)
-                        return [
-                            Output.cell(secret["name"]), Output.cell(secret["version"]),
-                            Output.time(secret["updated_at"]), Output.cell(secret["updated_by"]),
-                            Output.cell(secret["key_id"]), apps.isEmpty ? "-" : apps.joined(separator: ", "),
-                        ]
-                    })
+        try await options.show {
+            try await $0.get("/secrets")
+        } table: { answer in
+            Output.table(
+                of: "secrets", in: answer, none: "No secrets yet. Set one: orchestry secret set NAME < FILE",
+                ["NAME", "VERSION", "CHANGED", "BY", "KEY", "USED BY"]
+            ) { secret in
+                let apps = (secret["used_by"]?.arrayValue ?? []).compactMap(\.stringValue)
+                return [
+                    Output.cell(secret["name"]), Output.cell(secret["version"]),
+                    Output.time(secret["updated_at"]), Output.cell(secret["updated_by"]),
+                    Output.cell(secret["key_id"]), apps.isEmpty ? "-" : apps.joined(separator: ", "),
+                ]
             }
         }
     }
@@ -105,18 +103,17 @@ struct SecretList: AsyncParsableCommand {
 
 struct SecretRemove: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a secret.")
-    @Argument(help: "The secret.") var name: String
+    @Argument(help: "The secret.", completion: .secrets) var name: String
     @Flag(help: "Even though apps use it: they keep what runs, and start nothing new without it.") var force = false
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.delete(APIClient.secretPath(name), query: force ? [("force", "true")] : [])
-            Output.show(answer, as: options.output) { answer in
-                let apps = (answer["held"]?.arrayValue ?? []).compactMap(\.stringValue)
-                return "\(name): removed."
-                    + (apps.isEmpty ? "" : "\nNot started any more without it: " + apps.joined(separator: ", "))
-            }
+        try await options.show {
+            try await $0.delete(APIClient.secretPath(name), query: force ? [("force", "true")] : [])
+        } table: { answer in
+            let apps = (answer["held"]?.arrayValue ?? []).compactMap(\.stringValue)
+            return "\(name): removed."
+                + (apps.isEmpty ? "" : "\nNot started any more without it: " + apps.joined(separator: ", "))
         }
     }
 }

@@ -106,7 +106,7 @@ struct Simulate: AsyncParsableCommand {
 
     /// The `scaling` section of a spec file; a file without one is taken for the section itself.
     private static func scaling(_ file: String) throws -> JSONValue {
-        let document = try Register.read(file)
+        let document = try SpecFile.read(file)
         if document["metadata"] != nil || document["spec"] != nil { return document["scaling"] ?? [:] }
         return document["scaling"] ?? document
     }

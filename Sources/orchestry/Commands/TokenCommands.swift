@@ -83,23 +83,22 @@ struct TokenList: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            Output.show(try await client.get("/tokens"), as: options.output) { answer in
-                let tokens = answer["tokens"]?.arrayValue ?? []
-                guard !tokens.isEmpty else { return "No tokens yet. Make one: orchestry token create NAME --role ROLE" }
-                func words(_ value: JSONValue?) -> String {
-                    (value?.arrayValue?.compactMap(\.stringValue)).map { $0.joined(separator: ",") } ?? "all"
-                }
-                return Output.table(
-                    ["NAME", "ROLE", "VERBS", "APPS", "CREATED", "BY", "EXPIRES", "LAST USED"],
-                    tokens.map { token in
-                        let end = token["expired"] == true ? "expired" : Output.time(token["expires_at"])
-                        return [
-                            Output.cell(token["name"]), Output.cell(token["role"]), words(token["verbs"]),
-                            words(token["apps"]), Output.time(token["created_at"]), Output.cell(token["created_by"]),
-                            end == "-" ? "never" : end, Output.time(token["last_used_at"]),
-                        ]
-                    })
+        try await options.show {
+            try await $0.get("/tokens")
+        } table: { answer in
+            func words(_ value: JSONValue?) -> String {
+                (value?.arrayValue?.compactMap(\.stringValue)).map { $0.joined(separator: ",") } ?? "all"
+            }
+            return Output.table(
+                of: "tokens", in: answer, none: "No tokens yet. Make one: orchestry token create NAME --role ROLE",
+                ["NAME", "ROLE", "VERBS", "APPS", "CREATED", "BY", "EXPIRES", "LAST USED"]
+            ) { token in
+                let end = token["expired"] == true ? "expired" : Output.time(token["expires_at"])
+                return [
+                    Output.cell(token["name"]), Output.cell(token["role"]), words(token["verbs"]),
+                    words(token["apps"]), Output.time(token["created_at"]), Output.cell(token["created_by"]),
+                    end == "-" ? "never" : end, Output.time(token["last_used_at"]),
+                ]
             }
         }
     }
@@ -111,10 +110,10 @@ struct TokenRevoke: AsyncParsableCommand {
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
-        try await options.withClient { client in
-            let answer = try await client.delete(APIClient.tokenPath(name))
-            Output.show(answer, as: options.output) { _ in "Token \(name) is revoked: nothing is done for it any more."
-            }
+        try await options.show {
+            try await $0.delete(APIClient.tokenPath(name))
+        } table: { _ in
+            "Token \(name) is revoked: nothing is done for it any more."
         }
     }
 }

@@ -56,31 +56,58 @@ struct WindowSum {
     }
 }
 
+/// What was in flight before the window and at its end, by app and node: requests that came in it and have not finished.
+private struct InFlight {
+    private var before: [Int]
+    private var last: [Int]
+
+    init(_ load: SyntheticLoad) {
+        before = Array(repeating: 0, count: load.apps * load.nodes.count)
+        last = before
+    }
+
+    mutating func note(_ value: Int, leaving old: Int, of series: Int) {
+        before[series] = old
+        last[series] = value
+    }
+
+    func growth(of series: Range<Int>) -> Int {
+        series.reduce(0) { $0 + max(0, last[$1] - before[$1]) }
+    }
+}
+
 /// The baseline of `evaluate`: keeps the samples of the window as they came.
 struct SampleRecomputation {
     private let load: SyntheticLoad
     private let window: Int
     /// By app; in each, by second and node.
     private var samples: [[Sample?]]
+    private var inFlight: InFlight
     private var sum = WindowSum()
 
     init(load: SyntheticLoad, window: Int) {
         self.load = load
         self.window = window
         samples = Array(repeating: Array(repeating: nil, count: window * load.nodes.count), count: load.apps)
+        inFlight = InFlight(load)
     }
 
     /// - Parameter batch: as `SyntheticLoad.samples` orders it.
     mutating func record(_ batch: [Sample]) {
         for (position, sample) in batch.enumerated() {
-            let slot = Int(sample.second % Int64(window)) * load.nodes.count + position / load.apps
-            samples[position % load.apps][slot] = sample
+            let (node, app) = position.quotientAndRemainder(dividingBy: load.apps)
+            let slot = Int(sample.second % Int64(window)) * load.nodes.count + node
+            inFlight.note(
+                Int(sample.inFlight), leaving: Int(samples[app][slot]?.inFlight ?? 0),
+                of: app * load.nodes.count + node)
+            samples[app][slot] = sample
         }
     }
 
     mutating func round(_ policy: ScalingPolicy) -> [WindowSum.Reading] {
-        samples.map { window in
+        samples.enumerated().map { app, window in
             sum.reset()
+            sum.requests += inFlight.growth(of: app * load.nodes.count..<(app + 1) * load.nodes.count)
             for case let sample? in window {
                 sum.requests += Int(sample.requests)
                 sum.requestSeconds += sample.requestSeconds
@@ -110,6 +137,7 @@ struct FlatRecomputation {
     private var seconds: [Second]
     /// As many for each of `seconds` as a histogram may have buckets: 11 bits of index, 21 of count.
     private var buckets: [UInt32]
+    private var inFlight: InFlight
     private var sum = WindowSum()
 
     init(load: SyntheticLoad, window: Int) {
@@ -117,6 +145,7 @@ struct FlatRecomputation {
         self.window = window
         seconds = Array(repeating: Second(), count: load.apps * load.nodes.count * window)
         buckets = Array(repeating: 0, count: seconds.count * SyntheticLoad.largestHistogram)
+        inFlight = InFlight(load)
     }
 
     /// - Parameter batch: as `SyntheticLoad.samples` orders it.
@@ -124,6 +153,7 @@ struct FlatRecomputation {
         for (position, sample) in batch.enumerated() {
             let series = position % load.apps * load.nodes.count + position / load.apps
             let slot = series * window + Int(sample.second % Int64(window))
+            inFlight.note(Int(sample.inFlight), leaving: Int(seconds[slot].inFlight), of: series)
             seconds[slot] = Second(
                 requests: Int32(sample.requests), inFlight: Int32(sample.inFlight),
                 requestSeconds: sample.requestSeconds,
@@ -140,6 +170,7 @@ struct FlatRecomputation {
         let perApp = load.nodes.count * window
         return (0..<load.apps).map { app in
             sum.reset()
+            sum.requests += inFlight.growth(of: app * load.nodes.count..<(app + 1) * load.nodes.count)
             for slot in app * perApp..<(app + 1) * perApp {
                 let second = seconds[slot]
                 sum.requests += Int(second.requests)
