@@ -398,9 +398,7 @@ final class Cluster: Sendable {
         let containers = try Self.docker(["ps", "-aq", "--filter", "label=orchestry.cluster=\(name)"])
             .split(separator: "\n").map(String.init)
         if !containers.isEmpty { try Self.docker(["rm", "-f"] + containers) }
-        let networks = try Self.docker(["network", "ls", "-q", "--filter", "label=orchestry.cluster=\(name)"])
-            .split(separator: "\n").map(String.init)
-        if !networks.isEmpty { try Self.docker(["network", "rm"] + networks) }
+        await TestEngine.removeNetworks(ofEnded: name)
         postgres.stop(immediately: true)
         try await http.shutdown()
     }
