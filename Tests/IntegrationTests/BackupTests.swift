@@ -29,7 +29,7 @@ struct BackupTests {
             "mode": "auto", "minReplicas": 2, "maxReplicas": 4, "targetRPSPerReplica": 100,
             "schedules": [
                 [
-                    "name": "night", "start": "0 3 * * *", "end": "0 4 * * *", "timeZone": "Europe/Berlin",
+                    "name": "leap", "start": "0 3 29 2 *", "end": "0 4 29 2 *", "timeZone": "Europe/Berlin",
                     "minReplicas": 3,
                 ]
             ],

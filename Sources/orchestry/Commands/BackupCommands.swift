@@ -9,6 +9,8 @@ struct Backup: AsyncParsableCommand {
         discussion: """
             Apps with their revisions, secrets (sealed; keep the key file elsewhere), runtime settings, API tokens (hashed) \
             and cordoned nodes. Not what is observed: instances, metrics, events.
+
+            Example: orchestry backup "control-$(date +%F).json"
             """)
     @Argument(help: "The file; readable for you only.") var file: String
     @Flag(help: "Replace a file that is there.") var force = false
@@ -64,6 +66,8 @@ struct Restore: AsyncParsableCommand {
             All of it or nothing. Into an empty cluster, unless --merge is given: then what is there already stays as it is, \
             and what is missing is added. With secrets in the backup, the nodes need the key file and the cluster.id of the \
             cluster it was made from. Apps that ran when it was made are started.
+
+            Example: orchestry restore control-2026-11-29.json
             """)
     @Argument(help: "What `orchestry backup` wrote.") var file: String
     @Flag(help: "Also into a cluster that has apps or secrets.") var merge = false

@@ -24,7 +24,8 @@ struct Settings: AsyncParsableCommand {
 
 struct SettingsList: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "Show them and where they come from.")
+        commandName: "list", abstract: "Show them and where they come from.",
+        discussion: "Example: orchestry settings list -o json")
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
@@ -37,7 +38,7 @@ struct SettingsList: AsyncParsableCommand {
 struct SettingsSet: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "set", abstract: "Change settings, in effect on every node within a second.",
-        discussion: "orchestry settings set log.level=debug retention.events_days=30")
+        discussion: "Example: orchestry settings set log.level=debug retention.events_days=30")
     @Argument(help: "NAME=VALUE, all of them at once or none.") var changes: [String]
     @OptionGroup var options: GlobalOptions
 
@@ -58,7 +59,8 @@ struct SettingsSet: AsyncParsableCommand {
 
 struct SettingsReset: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "reset", abstract: "Go back to what each node's own configuration says.")
+        commandName: "reset", abstract: "Go back to what each node's own configuration says.",
+        discussion: "Example: orchestry settings reset log.level")
     @Argument(help: "Names of settings.") var names: [String]
     @OptionGroup var options: GlobalOptions
 
