@@ -54,6 +54,14 @@ final class Cluster: Sendable {
         var more: [String] = []
         /// By node, where it is not the usual year.
         var certificateDays: [String: Int] = [:]
+        /// Of PostgreSQL: `name=value`.
+        var postgresSettings: [String] = []
+        /// A synchronous standby beside it, in the nodes' connection string.
+        var hasStandby = false
+        /// Sizes of file systems of their own: of PostgreSQL, and of each node's data and log. Takes root.
+        var postgresMegabytes: Int?
+        var dataMegabytes: Int?
+        var logMegabytes: Int?
 
         /// Only what the cluster protocol needs: no nginx, no container engine, the log an operator would have.
         static let protocolOnly = Options(
@@ -68,6 +76,10 @@ final class Cluster: Sendable {
     let name: String
     let folder: TemporaryFolder
     let postgres: PrivatePostgres
+    let standby: PrivatePostgres?
+    /// Under the nodes' data, and under their logs.
+    let dataDisks: [SmallDisk]
+    let logDisks: [SmallDisk]
     let members: [Member]
     let database: String
     let processes: Processes
@@ -97,8 +109,10 @@ final class Cluster: Sendable {
         self.options = options
         let suffix = String(UInt32.random(in: 0...UInt32.max), radix: 36)
         name = options.name ?? "it-\(label)-\(suffix)"
-        folder = try TemporaryFolder("orchestry-\(label)")
-        postgres = try PrivatePostgres()
+        folder = try TemporaryFolder(label)
+        let postgres = try PrivatePostgres(
+            settings: options.postgresSettings, diskMegabytes: options.postgresMegabytes)
+        self.postgres = postgres
         http = HTTPClient(eventLoopGroupProvider: .singleton)
         processes = Processes()
         let folderPath = folder.path
@@ -116,7 +130,21 @@ final class Cluster: Sendable {
             _ = try SecretKeyFile.addKey(to: folderPath + "/secrets.key")
         }
         if let token = options.bootstrapToken { try PrivateFile.create(folderPath + "/bootstrap", token + "\n") }
-        database = try postgres.makeDatabase()
+        let database = try postgres.makeDatabase()
+        let standby = options.hasStandby ? try Self.makeStandby(of: postgres) : nil
+        self.standby = standby
+        self.database =
+            standby.map {
+                database.replacing(":\(postgres.port)/", with: ":\(postgres.port),127.0.0.1:\($0.port)/")
+                    + "?target_session_attrs=read-write"
+            } ?? database
+        dataDisks = try Self.makeDisks(members.map { $0.folder + "/data" }, options.dataMegabytes)
+        logDisks = try Self.makeDisks(members.map { $0.folder + "/logs" }, options.logMegabytes)
+        for disk in logDisks {
+            try FileManager.default.createSymbolicLink(
+                atPath: URL(filePath: disk.path).deletingLastPathComponent().appending(path: "log").path,
+                withDestinationPath: disk.path + "/log")
+        }
         for member in members {
             let name = member.id.rawValue
             try certificates.issue(
@@ -135,6 +163,18 @@ final class Cluster: Sendable {
                 toFile: member.folder + "/config.yaml", atomically: true, encoding: .utf8)
         }
         if starts { try await startAll() }
+    }
+
+    private static func makeStandby(of postgres: PrivatePostgres) throws -> PrivatePostgres {
+        let standby = try PrivatePostgres(standbyOf: postgres)
+        try postgres.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        try postgres.query("SELECT pg_reload_conf()")
+        return standby
+    }
+
+    private static func makeDisks(_ paths: [String], _ megabytes: Int?) throws -> [SmallDisk] {
+        guard let megabytes else { return [] }
+        return try paths.map { try SmallDisk(at: $0, megabytes: megabytes) }
     }
 
     /// - Parameter outside: controllers that somebody else runs.
@@ -399,6 +439,7 @@ final class Cluster: Sendable {
             .split(separator: "\n").map(String.init)
         if !containers.isEmpty { try Self.docker(["rm", "-f"] + containers) }
         await TestEngine.removeNetworks(ofEnded: name)
+        standby?.stop(immediately: true)
         postgres.stop(immediately: true)
         try await http.shutdown()
     }
