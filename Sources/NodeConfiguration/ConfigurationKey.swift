@@ -122,6 +122,12 @@ extension ConfigurationKey {
         .init(
             "postgres.lease_url", .string, default: "", secret: true,
             "libpq URI for the lease alone, past a pooler in front of PostgreSQL; default: as the rest."),
+        .init(
+            "postgres.replica_url", .string, default: "", secret: true,
+            "libpq URI of a standby for reads that may be a little old: events, decisions, history."),
+        .init(
+            "postgres.replica_max_lag", .duration, default: "5s",
+            "How old what the replica answers may be, 2s…1h; else the primary is asked."),
         .init("postgres.pool_size", .integer, default: "4", "Connections beside the lease's own, 1…64."),
         .init("retention.events_days", .integer, default: "90", "Days that events are kept in PostgreSQL, 1…3650."),
         .init(

@@ -36,6 +36,9 @@ package struct NodeConfiguration: Sendable {
     package var postgresConnection: String
     /// As above, for the lease.
     package var leaseConnection: String
+    /// A libpq URI; nil: no replica.
+    package var replicaConnection: String?
+    package var replicaMaxLag: Duration
     package var postgresPoolSize: Int
     /// nil: what is past its retention is dropped without a copy.
     package var archiveFolder: String?
@@ -120,6 +123,9 @@ package struct NodeConfiguration: Sendable {
         postgresConnection = reader.postgresConnection()
         let leaseURL = reader.text("postgres.lease_url")
         leaseConnection = leaseURL.isEmpty ? postgresConnection : leaseURL
+        let replicaURL = reader.text("postgres.replica_url")
+        replicaConnection = replicaURL.isEmpty ? nil : replicaURL
+        replicaMaxLag = reader.duration("postgres.replica_max_lag", in: .seconds(2) ... .seconds(3600))
         postgresPoolSize = reader.integer("postgres.pool_size", in: 1...64)
         archiveFolder = reader.folders("retention.archive_dir").first
         engineSocket = reader.required("engine.socket")

@@ -5,6 +5,7 @@ import OrchestryModel
 /// lease's. Reads are not.
 public final class StateStore: Sendable {
     let pool: ConnectionPool
+    let replica: Replica?
     let configuration: StoreConfiguration
     private let migrations: [Migration]
 
@@ -27,20 +28,17 @@ public final class StateStore: Sendable {
         self.configuration = configuration
         self.migrations = migrations
         let known = migrations.map(\.version).max() ?? 0
+        let timeout = String(Int64(configuration.statementTimeout.inMilliseconds))
+        let idle = String(Int64(configuration.idleInTransactionTimeout.inMilliseconds))
+        let settings = [
+            ("TimeZone", "UTC"), ("client_min_messages", "error"), ("statement_timeout", timeout),
+            ("lock_timeout", timeout), ("idle_in_transaction_session_timeout", idle), ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3"),
+        ]
         pool = ConnectionPool(
-            configuration, size: configuration.poolSize, purpose: "store",
-            settings: [
-                ("TimeZone", "UTC"), ("client_min_messages", "error"),
-                ("statement_timeout", String(Int64(configuration.statementTimeout.inMilliseconds))),
-                ("lock_timeout", String(Int64(configuration.statementTimeout.inMilliseconds))),
-                (
-                    "idle_in_transaction_session_timeout",
-                    String(Int64(configuration.idleInTransactionTimeout.inMilliseconds))
-                ),
-                ("tcp_keepalives_idle", "10"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3"),
-            ],
-            logger: logger, warmUp: { Self.warmUp($0, schema: known, deadline: $1) },
-            availabilityChanged: availabilityChanged)
+            configuration, size: configuration.poolSize, purpose: "store", settings: settings, logger: logger,
+            warmUp: { Self.warmUp($0, schema: known, deadline: $1) }, availabilityChanged: availabilityChanged)
+        replica = configuration.ofReplica.map { Replica($0, settings: settings, logger: logger) }
         pool.start()
     }
 
@@ -51,7 +49,10 @@ public final class StateStore: Sendable {
     package var isAvailable: Bool { pool.isAvailable }
 
     /// Ends the threads and closes the connections once they have finished what they are doing.
-    public func shutdown() { pool.shutdown() }
+    public func shutdown() {
+        pool.shutdown()
+        replica?.pool.shutdown()
+    }
 
     /// Brings the database to the schema this release knows. Safe to call from several nodes at once, and again.
     /// - Throws: `.schemaTooNew` when a newer release has migrated it.

@@ -55,7 +55,9 @@ extension Node {
 
     static func storeConfiguration(_ configuration: NodeConfiguration) -> StoreConfiguration {
         StoreConfiguration(
-            connectionString: configuration.postgresConnection, poolSize: configuration.postgresPoolSize,
+            connectionString: configuration.postgresConnection,
+            replicaConnectionString: configuration.replicaConnection, replicaMaxLag: configuration.replicaMaxLag,
+            poolSize: configuration.postgresPoolSize,
             applicationName: "orchestry \(configuration.node.id)")
     }
 

@@ -26,6 +26,8 @@ BEGIN
         OR EXISTS (SELECT FROM orchestry_partitions(parent) p WHERE p.starts < first + step AND p.ends > first) THEN
         RETURN FALSE;
     END IF;
+    -- As before: readers who must miss nothing hold this lock shared.
+    PERFORM pg_advisory_xact_lock(8030593372842460518);
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', child, parent);
     EXECUTE format(
         'WITH moved AS (DELETE FROM %I WHERE timestamp >= %L AND timestamp < %L RETURNING *) '
