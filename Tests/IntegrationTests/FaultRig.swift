@@ -204,6 +204,9 @@ final class FaultRig: Sendable {
         account.refused = refused
         account.slowestWrite = acknowledged.map(\.after).max() ?? .zero
         account.nextWrite = acknowledged.first { $0.sent > mended }?.after ?? .zero
+        let killed = killed.load(ordering: .relaxed)
+        // The last may just have happened; one that ended while its node was down is found gone instead.
+        _ = try await eventually(within: .seconds(5)) { try Self.exits(in: cluster) - before >= killed }
         for member in cluster.members {
             try await eventuallyTrue("the outbox of \(member.id) is empty", within: .seconds(60)) {
                 let text = try await cluster.get("/metrics/prometheus", from: member).text
@@ -223,7 +226,7 @@ final class FaultRig: Sendable {
         }
         account.lostWrites = acknowledged.count { counts[Substring($0.key)] == nil }
         account.doubledWrites = counts.values.reduce(0) { $0 + $1 - 1 }
-        account.killed = killed.load(ordering: .relaxed)
+        account.killed = killed
         account.exits = try Self.exits(in: cluster) - before
         let sums = try cluster.postgres.query(
             """
