@@ -5,6 +5,7 @@ import RecordArchive
 
 struct Backup: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "backup",
         abstract: "Write all control state to a file.",
         discussion: """
             Apps with their revisions, secrets (sealed; keep the key file elsewhere), runtime settings, API tokens (hashed) \
@@ -61,6 +62,7 @@ struct Backup: AsyncParsableCommand {
 
 struct Restore: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "restore",
         abstract: "Take over the control state of a backup.",
         discussion: """
             All of it or nothing. Into an empty cluster, unless --merge is given: then what is there already stays as it is, \

@@ -3,6 +3,7 @@ import OrchestryModel
 
 struct Settings: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "settings",
         abstract: "Settings of the whole cluster that can be changed while it runs.",
         subcommands: [SettingsList.self, SettingsSet.self, SettingsReset.self], defaultSubcommand: SettingsList.self)
 
