@@ -84,6 +84,11 @@ package struct SecondRing<Value: AdditiveArithmetic & Sendable>: Sendable {
         return sum
     }
 
+    /// The sum over `from...to`: the sliding window's where that is the one asked for, else counted afresh.
+    package func knownTotal(from: Int64, to: Int64) -> Value {
+        from == windowStart && to == windowEnd ? windowTotal : total(from: from, to: to)
+    }
+
     /// The sum over `from...to`, from the last such sum where the window only moved forward a little.
     package mutating func slidingTotal(from: Int64, to: Int64) -> Value {
         guard from <= to else { return .zero }
