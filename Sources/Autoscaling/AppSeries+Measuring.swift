@@ -82,7 +82,7 @@ extension AppSeries {
     private func earliest(from start: Int64, to end: Int64) -> Int64 {
         var earliest = end + 1
         for position in nodes.indices where nodes[position].latest >= start {
-            if let first = nodes[position].load.first(from: start, to: min(end, earliest - 1)) { earliest = first }
+            if let first = nodes[position].first(from: start, to: min(end, earliest - 1)) { earliest = first }
         }
         for entry in synthetic where entry.second >= start && entry.second <= end {
             earliest = min(earliest, entry.second)

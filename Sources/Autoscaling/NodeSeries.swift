@@ -55,13 +55,18 @@ struct NodeSeries: Sendable {
         latencies[index] = PackedHistogram()
     }
 
+    /// The first second that was reported in `from...to`.
+    func first(from: Int64, to: Int64) -> Int64? {
+        load.isKnown(from: from, to: to) { $0.seconds == to - from + 1 } ? from : load.first(from: from, to: to)
+    }
+
     mutating func slide(from: Int64, to: Int64) { _ = load.slidingTotal(from: from, to: to) }
 
     /// Requests × 10⁶ that came within `from...to` and have not finished: what is in flight at its end and was not before
     /// it. Instances that are overloaded finish what they can, not what comes. 0 where either is not known, and never less:
     /// what a proxy that restarts drops has not been served.
     func growth(from: Int64, to: Int64) -> Int64 {
-        guard let last = load.value(at: to), let before = load.value(at: from - 1) else { return 0 }
+        guard let last = load.value(at: to), let before = load.value(before: from) else { return 0 }
         return max(0, last.inFlight - before.inFlight) * 1_000_000
     }
 
