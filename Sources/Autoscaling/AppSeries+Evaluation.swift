@@ -7,6 +7,7 @@ extension AppSeries {
         let policy = state.schedule?.applied(to: given) ?? given
         retain(seconds: policy.windowSeconds)
         dropFuture(at: second)
+        figures = nil
         let end = windowEnd(at: second)
         var course = Self.course(policy, state, at: second, app: app)
         let isIdle = state.desired == 0 && state.activation?.isIdle == true
@@ -83,7 +84,8 @@ extension AppSeries {
     private mutating func measure(
         _ policy: ScalingPolicy, _ state: ReplicaState, end: Int64, into course: inout Course
     ) {
-        let traffic = traffic(seconds: max(1, policy.windowSeconds), end: end, sliding: true)
+        slide(seconds: max(1, policy.windowSeconds), end: end)
+        let traffic = traffic(seconds: max(1, policy.windowSeconds), end: end)
         course.evaluation.coveredSeconds = traffic.coveredSeconds
         let arithmetic = ReplicaArithmetic(policy)
         let age = newest.map { end - $0 }
@@ -93,6 +95,7 @@ extension AppSeries {
         if !isStale, policy.maxCPUPercent != nil || policy.maxMemoryPercent != nil {
             levels = use(of: state.ready, starting: state.starting, policy: policy, start: start, end: end)
         }
+        course.evaluation.factors.reserveCapacity(ScalingMetric.inOrder.count + (policy.customMetrics?.count ?? 0))
         for metric in ScalingMetric.inOrder {
             guard let target = metric.target(in: policy) else { continue }
             var factor = Factor(
@@ -120,6 +123,9 @@ extension AppSeries {
             readCustom(metric, arithmetic, state, start: end - Int64(policy.windowSeconds) + 1, end: end, into: &factor)
             course.evaluation.factors.append(factor)
         }
+        // Whoever looks at the window (`observed`) asks for its percentile, whether the policy does or not.
+        if !isStale, ScalingMetric.latency.target(in: policy) == nil { _ = p95Milliseconds(from: start, end: end) }
+        if !isStale, merged?.start == start { figures = figuresAside(traffic, policy, start: start, end: end) }
         guard !course.evaluation.factors.isEmpty else { return course.explain(.noTargets) }
         decide(arithmetic, state, age: isStale ? age : nil, into: &course)
     }

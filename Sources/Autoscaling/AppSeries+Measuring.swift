@@ -78,28 +78,47 @@ extension AppSeries {
         return newest == Int64.min ? nil : newest
     }
 
+    /// The first second of `start...end` of which anything is known; `end + 1`: none.
+    private func earliest(from start: Int64, to end: Int64) -> Int64 {
+        var earliest = end + 1
+        for position in nodes.indices where nodes[position].latest >= start {
+            if let first = nodes[position].first(from: start, to: min(end, earliest - 1)) { earliest = first }
+        }
+        for entry in synthetic where entry.second >= start && entry.second <= end {
+            earliest = min(earliest, entry.second)
+        }
+        return earliest
+    }
+
+    /// Moves the running totals (one window per series has them) to where `traffic` will read them.
+    mutating func slide(seconds: Int, end: Int64) {
+        let start = end - Int64(seconds) + 1
+        let from = min(max(start, earliest(from: start, to: end)), end)
+        for position in nodes.indices where nodes[position].latest != Int64.min {
+            let nodeEnd = Self.windowEnd(nodes[position].latest, end)
+            nodes[position].slide(from: nodeEnd - (end - from), to: nodeEnd)
+        }
+    }
+
+    /// Where the window of a node ends whose newest second is `latest`: there, unless it is late.
+    private static func windowEnd(_ latest: Int64, _ end: Int64) -> Int64 {
+        latest >= end - lateSeconds ? latest : end
+    }
+
     /// Each node is read over its own newest seconds, so that a sample on its way leaves no dip. Up to `lateSeconds`
     /// absent from a node's window are taken as lost (the mean of the others stands for them); more count as zero in
     /// the low figures and as the mean in the high ones.
-    /// - Parameters:
-    ///   - seconds: length of the window that ends with `end`.
-    ///   - sliding: use and move the running totals (one window per series has them).
-    mutating func traffic(seconds: Int, end: Int64, sliding: Bool) -> TrafficReading {
+    /// - Parameter seconds: length of the window that ends with `end`.
+    func traffic(seconds: Int, end: Int64) -> TrafficReading {
         let start = end - Int64(seconds) + 1
-        var earliest = end + 1
-        for position in nodes.indices where nodes[position].latest >= start {
-            if let first = nodes[position].load.first(from: start, to: min(end, earliest - 1)) { earliest = first }
-        }
+        let earliest = earliest(from: start, to: end)
         var given = NodeLoad.zero
-        for entry in synthetic where entry.second >= start && entry.second <= end {
-            given += entry.load
-            earliest = min(earliest, entry.second)
-        }
+        for entry in synthetic where entry.second >= start && entry.second <= end { given += entry.load }
         var reading = TrafficReading()
         var anyReal = false
         for position in nodes.indices {
             let from = min(max(start, earliest), end)
-            if add(nodeAt: position, to: &reading, from: from, end: end, sliding: sliding) { anyReal = true }
+            if add(nodeAt: position, to: &reading, from: from, end: end) { anyReal = true }
         }
         guard earliest <= end else { return reading }
         reading.coveredSeconds = Int(end - earliest + 1)
@@ -113,48 +132,69 @@ extension AppSeries {
     /// The larger of two figures, neither of which is more than what came in a second. Each node's own newest seconds
     /// show a step soonest, but miss traffic that goes from node to node, as that of a few kept connections does: the sum
     /// over all nodes, up to the second that all have reported, has it.
-    mutating func burstTraffic(seconds: Int, end: Int64) -> TrafficReading {
-        var reading = traffic(seconds: seconds, end: end, sliding: false)
+    /// - Returns: `low` only.
+    func burstTraffic(seconds: Int, end: Int64) -> TrafficReading {
         let start = end - Int64(seconds) + 1
-        guard reading.isKnown, !synthetic.contains(where: { $0.second >= start && $0.second <= end }) else {
-            return reading
+        if synthetic.contains(where: { $0.second >= start && $0.second <= end }) {
+            return traffic(seconds: seconds, end: end)
         }
-        var own = MicroTraffic()
+        let earliest = earliest(from: start, to: end)
+        guard earliest <= end else { return TrafficReading() }
+        var reading = TrafficReading(coveredSeconds: Int(end - earliest + 1))
         var common = end
-        for node in nodes where node.latest != Int64.min && node.latest >= start {
-            let onTime = node.latest >= end - Self.lateSeconds
-            let nodeEnd = onTime ? node.latest : end
-            var settled = SettledTraffic()
-            for second in nodeEnd - Int64(seconds) + 1...nodeEnd { settled.add(node.traffic(at: second)) }
-            own += settled.mean
-            if onTime { common = min(common, nodeEnd) }
+        for position in nodes.indices where nodes[position].latest >= max(start, end - Self.lateSeconds) {
+            common = min(common, nodes[position].latest)
         }
-        var together = SettledTraffic()
-        for second in common - Int64(seconds) + 1...common {
-            var sum: MicroTraffic?
-            for node in nodes {
-                if let traffic = node.traffic(at: second) { sum = (sum ?? MicroTraffic()) + traffic }
+        reading.low = withUnsafeTemporaryAllocation(of: MicroTraffic?.self, capacity: seconds) { sums in
+            sums.initialize(repeating: nil)
+            var own = MicroTraffic()
+            for position in nodes.indices {
+                own += settledTraffic(ofNodeAt: position, seconds: seconds, end: end, common: common, sums: sums)
             }
-            together.add(sum)
+            var together = SettledTraffic()
+            for sum in sums { together.add(sum) }
+            return MicroTraffic.larger(own, together.mean)
         }
-        reading.low = MicroTraffic.larger(own, together.mean)
         return reading
     }
 
+    /// One node's part in the burst window, without its own strongest second.
+    /// - Parameter sums: of the seconds up to `common`, to which the node's are added.
+    private func settledTraffic(
+        ofNodeAt position: Int, seconds: Int, end: Int64, common: Int64,
+        sums: UnsafeMutableBufferPointer<MicroTraffic?>
+    ) -> MicroTraffic {
+        let latest = nodes[position].latest
+        let first = common - Int64(seconds) + 1
+        let isHeard = latest != Int64.min && latest >= end - Int64(seconds) + 1
+        let nodeEnd = Self.windowEnd(latest, end)
+        var settled = SettledTraffic()
+        guard isHeard, nodeEnd == common else {
+            nodes[position].forEachTraffic(from: first, to: common) { second, traffic in
+                sums[Int(second - first)] = (sums[Int(second - first)] ?? MicroTraffic()) + traffic
+            }
+            guard isHeard else { return MicroTraffic() }
+            nodes[position].forEachTraffic(from: nodeEnd - Int64(seconds) + 1, to: nodeEnd) { settled.add($1) }
+            return settled.mean
+        }
+        nodes[position].forEachTraffic(from: first, to: common) { second, traffic in
+            sums[Int(second - first)] = (sums[Int(second - first)] ?? MicroTraffic()) + traffic
+            settled.add(traffic)
+        }
+        return settled.mean
+    }
+
     /// - Returns: whether the node has a sample in the window.
-    private mutating func add(
-        nodeAt position: Int, to reading: inout TrafficReading, from start: Int64, end: Int64, sliding: Bool
+    private func add(
+        nodeAt position: Int, to reading: inout TrafficReading, from start: Int64, end: Int64
     ) -> Bool {
         let latest = nodes[position].latest
         guard latest != Int64.min else { return false }
         let onTime = latest >= end - Self.lateSeconds
-        let nodeEnd = onTime ? latest : end
+        let nodeEnd = Self.windowEnd(latest, end)
         let length = end - start
         let nodeStart = nodeEnd - length
-        var total =
-            sliding
-            ? nodes[position].slidingTotal(from: nodeStart, to: nodeEnd)
-            : nodes[position].load.total(from: nodeStart, to: nodeEnd)
+        var total = nodes[position].load.knownTotal(from: nodeStart, to: nodeEnd)
         total.microRate += nodes[position].growth(from: nodeStart, to: nodeEnd)
         let span = max(nodeEnd - nodeStart + 1, 1)
         let absent = span - total.seconds
@@ -191,18 +231,39 @@ extension AppSeries {
     /// - Returns: milliseconds; nil when no request finished.
     mutating func p95Milliseconds(from start: Int64, end: Int64) -> Double? {
         guard start <= end else { return nil }
-        var window: LatencyWindow
-        if let begun = merged?.start, start >= begun, start - begun < end - start, let kept = merged.take() {
-            window = kept
-            for second in begun..<start { forEachLatency(at: second) { window.subtract($0) } }
-            window.begin(at: start)
+        if let begun = merged?.start, abs(start - begun) < end - start {
+            moveMerged(to: start)
         } else {
-            window = LatencyWindow(start: start)
-            let last = min(max(end, newest ?? end), end + Self.aheadSeconds + 1)
-            for second in start...last { forEachLatency(at: second) { window.add($0) } }
+            merged = mergedAfresh(from: start, end: end)
         }
+        let newest = max(end, newest ?? end)
+        merged?.ask(from: start, newest: newest)
+        return merged?.percentileMilliseconds(0.95)
+    }
+
+    /// The same without moving the merged window.
+    func p95MillisecondsAside(from start: Int64, end: Int64) -> Double? {
+        guard start <= end else { return nil }
+        if let merged, merged.start == start { return merged.percentileMilliseconds(0.95) }
+        return mergedAfresh(from: start, end: end).percentileMilliseconds(0.95)
+    }
+
+    private func mergedAfresh(from start: Int64, end: Int64) -> LatencyWindow {
+        var window = LatencyWindow(start: start)
+        let last = min(max(end, newest ?? end), end + Self.aheadSeconds + 1)
+        for second in start...last { forEachLatency(at: second) { window.add($0) } }
+        return window
+    }
+
+    mutating func moveMerged(to start: Int64) {
+        guard var window = merged.take() else { return }
+        if window.start <= start {
+            for second in window.start..<start { forEachLatency(at: second) { window.subtract($0) } }
+        } else {
+            for second in start..<window.start { forEachLatency(at: second) { window.add($0) } }
+        }
+        window.begin(at: start)
         merged = window
-        return window.percentileMilliseconds(0.95)
     }
 
     private func forEachLatency(at second: Int64, _ body: (PackedHistogram) -> Void) {
@@ -222,7 +283,7 @@ extension AppSeries {
         var memory = LevelSum()
         for (instance, since) in ready {
             let warm = since + Int64(policy.warmupSeconds)
-            guard let position = instancePositions[instance] else {
+            guard let position = position(of: instance) else {
                 if end < warm { cpu.setAside += 1 } else { cpu.missing += 1 }
                 memory.missing += 1
                 continue
@@ -238,18 +299,40 @@ extension AppSeries {
                 memory.add(total.microMemory, total.memorySeconds, isFresh: isFresh)
             }
         }
-        var given = InstanceUse.zero
-        for entry in synthetic where entry.second >= start && entry.second <= end { given += entry.use }
-        if given.cpuSeconds > 0 {
-            let part = Double(given.cpuSeconds) / Double(max(end - start + 1, given.cpuSeconds))
-            cpu.mix(given.microCPU / given.cpuSeconds, part: part, instances: ready.count)
-            memory.mix(given.microMemory / given.memorySeconds, part: part, instances: ready.count)
-        }
+        mixGiven(into: &cpu, &memory, instances: ready.count, start: start, end: end)
         // As the HPA: a silent instance counts as using all it was given, or the target where that is higher.
         return (
             cpu.levels(starting: starting, missingLevel: max(policy.maxCPUPercent ?? 100, 100)),
             memory.levels(starting: starting, missingLevel: max(policy.maxMemoryPercent ?? 100, 100))
         )
+    }
+
+    /// CPU and memory of all instances with a fresh reading, whether they are ready or not. Moves nothing.
+    func freshUse(
+        start: Int64, end: Int64
+    ) -> (cpu: ReplicaArithmetic.Levels, memory: ReplicaArithmetic.Levels) {
+        var cpu = LevelSum()
+        var memory = LevelSum()
+        var fresh = 0
+        for position in instances.indices where instances[position].use.latest >= end - Self.staleSeconds {
+            let total = instances[position].use.knownTotal(from: start, to: end)
+            cpu.add(total.microCPU, total.cpuSeconds, isFresh: true)
+            memory.add(total.microMemory, total.memorySeconds, isFresh: true)
+            fresh += 1
+        }
+        mixGiven(into: &cpu, &memory, instances: fresh, start: start, end: end)
+        return (cpu.levels(starting: 0, missingLevel: 100), memory.levels(starting: 0, missingLevel: 100))
+    }
+
+    private func mixGiven(
+        into cpu: inout LevelSum, _ memory: inout LevelSum, instances: Int, start: Int64, end: Int64
+    ) {
+        var given = InstanceUse.zero
+        for entry in synthetic where entry.second >= start && entry.second <= end { given += entry.use }
+        guard given.cpuSeconds > 0 else { return }
+        let part = Double(given.cpuSeconds) / Double(max(end - start + 1, given.cpuSeconds))
+        cpu.mix(given.microCPU / given.cpuSeconds, part: part, instances: instances)
+        memory.mix(given.microMemory / given.memorySeconds, part: part, instances: instances)
     }
 
     private struct LevelSum {

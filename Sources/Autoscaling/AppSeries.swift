@@ -34,6 +34,8 @@ struct AppSeries: Sendable {
     private(set) var synthetic: [Synthetic] = []
     /// nil until an evaluation needs a percentile.
     var merged: LatencyWindow?
+    /// Of the last evaluation, while nothing has come that changes them.
+    var figures: WindowFigures?
 
     var custom: [CustomSeries] = []
 
@@ -53,8 +55,10 @@ struct AppSeries: Sendable {
             microRate: micro(Double(sample.requests) / interval),
             microConcurrency: micro(sample.requestSeconds / interval),
             inFlight: Int64(min(sample.inFlight, 1_000_000_000)), seconds: 1)
+        figures = nil
         let position = nodePosition(sample.node, at: sample.second)
         nodes[position].set(load, latency: PackedHistogram(sample.latency), at: sample.second, merged: &merged)
+        if let start = merged?.start(following: sample.second) { moveMerged(to: start) }
         for reading in sample.instances where reading.cpuPercent != nil || reading.memoryPercent != nil {
             var use = InstanceUse()
             if let cpu = reading.cpuPercent, cpu.isFinite {
@@ -71,6 +75,7 @@ struct AppSeries: Sendable {
     }
 
     mutating func inject(_ metrics: SimulatedMetrics, at second: Int64) {
+        figures = nil
         for position in nodes.indices { nodes[position].remove(second, merged: &merged) }
         for position in instances.indices { instances[position].use.remove(second) }
         var latency = LatencyHistogram()
@@ -101,8 +106,16 @@ struct AppSeries: Sendable {
         return nodes.count - 1
     }
 
+    /// A few are compared faster than hashed.
+    private static let fewInstances = 6
+
+    func position(of instance: InstanceID) -> Int? {
+        instances.count <= Self.fewInstances
+            ? instances.firstIndex { $0.instance == instance } : instancePositions[instance]
+    }
+
     private mutating func instancePosition(_ instance: InstanceID, at second: Int64) -> Int {
-        if let position = instancePositions[instance] { return position }
+        if let position = position(of: instance) { return position }
         let before = instances.count
         instances.removeAll { $0.use.latest < second - Self.forgetSeconds }
         if instances.count < before {
@@ -114,9 +127,13 @@ struct AppSeries: Sendable {
         return instances.count - 1
     }
 
+    private static func needed(_ seconds: Int) -> Int { seconds + Int(staleSeconds + aheadSeconds) }
+
+    func isRetained(seconds: Int) -> Bool { Self.needed(seconds) <= capacity }
+
     /// Keeps at least `seconds` and what may come late.
     mutating func retain(seconds: Int) {
-        let needed = seconds + Int(Self.staleSeconds + Self.aheadSeconds)
+        let needed = Self.needed(seconds)
         guard needed > capacity else { return }
         while capacity < needed { capacity *= 2 }
         for position in nodes.indices { nodes[position].grow(to: capacity) }

@@ -76,8 +76,10 @@ public struct Autoscaler: Sendable {
     /// What the window shows, without deciding anything: for followers and for scrapes.
     /// - Parameter ready: instances that share the traffic.
     public func observed(_ app: AppName, policy: ScalingPolicy, ready: Int, at second: Int64) -> ObservedMetrics {
-        var copy = positions[app].map { series[$0] } ?? AppSeries(app: app)
-        return copy.observed(policy: policy, ready: ready, at: second)
+        guard let position = positions[app] else {
+            return AppSeries(app: app).observed(policy: policy, ready: ready, at: second)
+        }
+        return series[position].observed(policy: policy, ready: ready, at: second)
     }
 
     /// Evaluations of about the last five minutes, oldest first, the newest always among them: every one whose result

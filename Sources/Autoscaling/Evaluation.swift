@@ -181,17 +181,21 @@ struct EvaluationHistory: Sendable {
     private static let largestCount = 128
 
     private var kept: [Evaluation] = []
+    /// Of the last one kept.
+    private var keptSecond = Int64.min
+    /// Alike the last one kept.
     private var newest: Evaluation?
 
     mutating func add(_ evaluation: Evaluation) {
-        if let previous = kept.last, isAlike(previous, evaluation),
-            evaluation.second - previous.second < Self.quietSeconds, evaluation.second >= previous.second
+        if evaluation.second >= keptSecond, keptSecond > evaluation.second - Self.quietSeconds,
+            let previous = newest ?? kept.last, isAlike(previous, evaluation)
         {
             newest = evaluation
             return
         }
         newest = nil
         kept.append(evaluation)
+        keptSecond = evaluation.second
         let expired = kept.prefix { $0.second <= evaluation.second - Self.keptSeconds }.count
         let spare = max(expired, kept.count - Self.largestCount)
         if spare > 0 { kept.removeFirst(spare) }

@@ -4,37 +4,70 @@ import OrchestryModel
 /// only its own buckets to add when it comes and to take away when it expires, and a percentile one pass over sums of 64.
 struct LatencyWindow: Sendable {
     private static let groupSize = 64
-    private static let groupCount = LatencyHistogram.bucketCount / groupSize
+    /// As many buckets as a packed index can name, so that none lies outside.
+    private static let bucketCount = 1 << PackedHistogram.indexBits
+    private static let groupCount = bucketCount / groupSize
 
-    private var counts = [UInt32](repeating: 0, count: LatencyHistogram.bucketCount)
+    private var counts = [UInt32](repeating: 0, count: bucketCount)
     private var groups = [UInt64](repeating: 0, count: groupCount)
     private(set) var total: UInt64 = 0
     /// The first second merged; all that is later is merged too.
     private(set) var start: Int64
+    /// The start that was asked for last.
+    private var asked: Int64
+    /// Seconds from the start to the newest sample, when last asked for; nil: the start stands still.
+    private var behind: Int64?
+    /// A start is followed over this many seconds at once.
+    private static let longestStep: Int64 = 2
 
-    init(start: Int64) { self.start = start }
+    init(start: Int64) {
+        self.start = start
+        asked = start
+    }
 
     func covers(_ second: Int64) -> Bool { second >= start }
 
     /// Tells that all before `start` was taken away.
     mutating func begin(at start: Int64) { self.start = start }
 
+    /// Notes what a percentile was asked of.
+    mutating func ask(from start: Int64, newest: Int64) {
+        behind = start > asked ? newest - start : nil
+        asked = start
+    }
+
+    /// The start that will be asked for once there is a sample of `second`, if it moves on as before. Moving there when
+    /// the sample comes costs less than at the evaluation: the counts are in cache then.
+    func start(following second: Int64) -> Int64? {
+        guard let behind, second > start else { return nil }
+        let step = second - start - behind
+        return step >= 1 && step <= Self.longestStep ? start + step : nil
+    }
+
     mutating func add(_ histogram: PackedHistogram) {
-        for bucket in histogram.buckets {
-            let (index, count) = PackedHistogram.unpack(bucket)
-            counts[index] &+= count
-            groups[index / Self.groupSize] &+= UInt64(count)
-            total &+= UInt64(count)
+        counts.withUnsafeMutableBufferPointer { counts in
+            groups.withUnsafeMutableBufferPointer { groups in
+                for bucket in histogram.buckets {
+                    let (index, count) = PackedHistogram.unpack(bucket)
+                    counts[index] &+= count
+                    groups[index / Self.groupSize] &+= UInt64(count)
+                    total &+= UInt64(count)
+                }
+            }
         }
     }
 
     /// Takes away what `add` added.
     mutating func subtract(_ histogram: PackedHistogram) {
-        for bucket in histogram.buckets {
-            let (index, count) = PackedHistogram.unpack(bucket)
-            counts[index] &-= count
-            groups[index / Self.groupSize] &-= UInt64(count)
-            total &-= UInt64(count)
+        counts.withUnsafeMutableBufferPointer { counts in
+            groups.withUnsafeMutableBufferPointer { groups in
+                for bucket in histogram.buckets {
+                    let (index, count) = PackedHistogram.unpack(bucket)
+                    counts[index] &-= count
+                    groups[index / Self.groupSize] &-= UInt64(count)
+                    total &-= UInt64(count)
+                }
+            }
         }
     }
 
@@ -60,7 +93,8 @@ struct LatencyWindow: Sendable {
 /// A histogram at a quarter of its size, since one is kept for each app, node and second: 11 bits of index and 21 of
 /// count for each bucket. A bucket counts at most 2²⁰ − 1, so that an hour of them fits 32 bits.
 struct PackedHistogram: Sendable {
-    private static let countBits: UInt32 = 21
+    static let indexBits: UInt32 = 11
+    private static let countBits: UInt32 = 32 - indexBits
     private static let largestCount: UInt64 = (1 << 20) - 1
 
     let buckets: [UInt32]

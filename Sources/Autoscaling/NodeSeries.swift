@@ -55,22 +55,34 @@ struct NodeSeries: Sendable {
         latencies[index] = PackedHistogram()
     }
 
-    mutating func slidingTotal(from: Int64, to: Int64) -> NodeLoad { load.slidingTotal(from: from, to: to) }
+    /// The first second that was reported in `from...to`.
+    func first(from: Int64, to: Int64) -> Int64? {
+        load.isKnown(from: from, to: to) { $0.seconds == to - from + 1 } ? from : load.first(from: from, to: to)
+    }
+
+    mutating func slide(from: Int64, to: Int64) { _ = load.slidingTotal(from: from, to: to) }
 
     /// Requests × 10⁶ that came within `from...to` and have not finished: what is in flight at its end and was not before
     /// it. Instances that are overloaded finish what they can, not what comes. 0 where either is not known, and never less:
     /// what a proxy that restarts drops has not been served.
     func growth(from: Int64, to: Int64) -> Int64 {
-        guard let last = load.value(at: to), let before = load.value(at: from - 1) else { return 0 }
+        guard let last = load.value(at: to), let before = load.value(before: from) else { return 0 }
         return max(0, last.inFlight - before.inFlight) * 1_000_000
     }
 
-    /// What came in one second; nil: not known.
-    func traffic(at second: Int64) -> MicroTraffic? {
-        guard let value = load.value(at: second) else { return nil }
-        return MicroTraffic(
-            rate: value.microRate + growth(from: second, to: second),
-            concurrency: max(value.microConcurrency, value.inFlight * 1_000_000))
+    /// What came in each known second of `from...to`, with `growth`.
+    func forEachTraffic(from: Int64, to: Int64, _ body: (Int64, MicroTraffic) -> Void) {
+        var before = load.value(at: from - 1)?.inFlight
+        for second in from...to {
+            guard let value = load.value(at: second) else {
+                before = nil
+                continue
+            }
+            let growth = before.map { max(0, value.inFlight - $0) * 1_000_000 } ?? 0
+            let concurrency = max(value.microConcurrency, value.inFlight * 1_000_000)
+            body(second, MicroTraffic(rate: value.microRate + growth, concurrency: concurrency))
+            before = value.inFlight
+        }
     }
 
     mutating func grow(to capacity: Int) {

@@ -38,23 +38,57 @@ public struct ObservedMetrics: Hashable, Sendable, Codable {
     public var scaleFactors: JSONValue { factors.scaleFactors }
 }
 
+/// What a window shows, whatever is asked of it: evaluations and those who only look read the same.
+struct WindowFigures: Sendable {
+    var windowSeconds: Int
+    var end: Int64
+    var traffic: TrafficReading
+    /// The newest second known of; nil: none.
+    var newest: Int64?
+    /// Of the instances with a fresh reading.
+    var cpu: ReplicaArithmetic.Levels
+    var memory: ReplicaArithmetic.Levels
+    var p95Milliseconds: Double?
+}
+
 extension AppSeries {
-    /// Mutating only for the running totals: callers that only read use a copy.
-    mutating func observed(policy: ScalingPolicy, ready: Int, at second: Int64) -> ObservedMetrics {
-        retain(seconds: policy.windowSeconds)
+    func observed(policy: ScalingPolicy, ready: Int, at second: Int64) -> ObservedMetrics {
+        guard isRetained(seconds: policy.windowSeconds) else {
+            var copy = self
+            copy.retain(seconds: policy.windowSeconds)
+            return copy.observed(policy: policy, ready: ready, at: second)
+        }
         let end = windowEnd(at: second)
-        let traffic = traffic(seconds: max(1, policy.windowSeconds), end: end, sliding: true)
-        let start = end - Int64(max(traffic.coveredSeconds, 1)) + 1
-        let fresh = instances.filter { $0.use.latest >= end - Self.staleSeconds }
-        let all = Dictionary(uniqueKeysWithValues: fresh.map { ($0.instance, Int64.min / 2) })
-        let use = use(of: all, starting: 0, policy: policy, start: start, end: end)
+        guard let figures, figures.end == end, figures.windowSeconds == policy.windowSeconds else {
+            let traffic = traffic(seconds: max(1, policy.windowSeconds), end: end)
+            let start = end - Int64(max(traffic.coveredSeconds, 1)) + 1
+            let afresh = figuresAside(traffic, policy, start: start, end: end)
+            return observed(afresh, policy: policy, ready: ready, at: second)
+        }
+        return observed(figures, policy: policy, ready: ready, at: second)
+    }
+
+    /// - Parameter traffic: of the policy's window that ends with `end`, whose known seconds begin with `start`.
+    func figuresAside(_ traffic: TrafficReading, _ policy: ScalingPolicy, start: Int64, end: Int64) -> WindowFigures {
+        let use = freshUse(start: start, end: end)
+        return WindowFigures(
+            windowSeconds: policy.windowSeconds, end: end, traffic: traffic, newest: newest, cpu: use.cpu,
+            memory: use.memory,
+            p95Milliseconds: traffic.isKnown ? p95MillisecondsAside(from: start, end: end) : nil)
+    }
+
+    private func observed(
+        _ figures: WindowFigures, policy: ScalingPolicy, ready: Int, at second: Int64
+    ) -> ObservedMetrics {
+        let traffic = figures.traffic
         var observed = ObservedMetrics(
             app: app, second: second, windowSeconds: policy.windowSeconds, coveredSeconds: traffic.coveredSeconds,
-            ageSeconds: newest.map { Int(min(max(end - $0, 0), Int64(Int32.max))) }, rps: traffic.lowRate,
-            p95LatencyMilliseconds: traffic.isKnown ? p95Milliseconds(from: start, end: end) : nil,
-            connections: traffic.lowConcurrency, cpuPercent: Self.mean(use.cpu), memoryPercent: Self.mean(use.memory),
-            ready: ready, factors: [])
+            ageSeconds: figures.newest.map { Int(min(max(figures.end - $0, 0), Int64(Int32.max))) },
+            rps: traffic.lowRate, p95LatencyMilliseconds: figures.p95Milliseconds,
+            connections: traffic.lowConcurrency, cpuPercent: Self.mean(figures.cpu),
+            memoryPercent: Self.mean(figures.memory), ready: ready, factors: [])
         guard traffic.isKnown else { return observed }
+        observed.factors.reserveCapacity(ScalingMetric.inOrder.count)
         for metric in ScalingMetric.inOrder {
             guard let target = metric.target(in: policy) else { continue }
             let perInstance = Double(max(ready, 1))
@@ -68,7 +102,7 @@ extension AppSeries {
                 case .custom: nil
                 }
             guard let value else { continue }
-            let levels = metric == .cpu ? use.cpu : use.memory
+            let levels = metric == .cpu ? figures.cpu : figures.memory
             let isUse = metric == .cpu || metric == .memory
             observed.factors.append(
                 Factor(
@@ -76,7 +110,7 @@ extension AppSeries {
                     measured: isUse ? levels.measured : ready, missing: isUse ? levels.missing : traffic.silentNodes,
                     setAside: 0, wanted: nil))
         }
-        observed.factors += customFactors(policy: policy, end: end)
+        if policy.customMetrics != nil { observed.factors += customFactors(policy: policy, end: figures.end) }
         return observed
     }
 

@@ -15,6 +15,13 @@ package struct SecondRing<Value: AdditiveArithmetic & Sendable>: Sendable {
     private var windowStart: Int64 = 0
     private var windowEnd: Int64 = -1
     private var windowTotal = Value.zero
+    /// The value at `windowStart - 1`.
+    private var beforeWindow: Value?
+    /// The start that was asked for last, and whether it had moved on since the time before: then the window moves on
+    /// with each new second as it comes, and an evaluation, with thousands of rings to read, finds the total in the
+    /// ring itself and need not fetch old seconds from memory.
+    private var asked = Int64.max
+    private var follows = false
 
     /// - Parameter capacity: a power of two.
     package init(capacity: Int) {
@@ -45,7 +52,17 @@ package struct SecondRing<Value: AdditiveArithmetic & Sendable>: Sendable {
         guard slots[position].second <= second else { return false }
         leave(position)
         slots[position] = Slot(second: second, value: value)
-        if second >= windowStart, second <= windowEnd { windowTotal += value }
+        if second >= windowStart, second <= windowEnd {
+            windowTotal += value
+        } else if second == windowStart - 1 {
+            beforeWindow = value
+        } else if follows, second == windowEnd + 1 {
+            beforeWindow = self.value(at: windowStart)
+            if let beforeWindow { windowTotal -= beforeWindow }
+            windowTotal += value
+            windowStart += 1
+            windowEnd = second
+        }
         latest = max(latest, second)
         return true
     }
@@ -59,8 +76,15 @@ package struct SecondRing<Value: AdditiveArithmetic & Sendable>: Sendable {
 
     private mutating func leave(_ position: Int) {
         let slot = slots[position]
-        if slot.second >= windowStart, slot.second <= windowEnd { windowTotal -= slot.value }
+        if slot.second >= windowStart, slot.second <= windowEnd {
+            windowTotal -= slot.value
+        } else if slot.second == windowStart - 1 {
+            beforeWindow = nil
+        }
     }
+
+    /// The value of the second before `from`.
+    package func value(before from: Int64) -> Value? { from == windowStart ? beforeWindow : value(at: from - 1) }
 
     /// The first second with a value in `from...to`.
     package func first(from: Int64, to: Int64) -> Int64? {
@@ -84,18 +108,34 @@ package struct SecondRing<Value: AdditiveArithmetic & Sendable>: Sendable {
         return sum
     }
 
-    /// The sum over `from...to`, from the last such sum where the window only moved forward a little.
+    /// The sum over `from...to`: the sliding window's where that is the one asked for, else counted afresh.
+    package func knownTotal(from: Int64, to: Int64) -> Value {
+        from == windowStart && to == windowEnd ? windowTotal : total(from: from, to: to)
+    }
+
+    /// Whether the sliding window is `from...to` and its total as `isSo` wants it.
+    package func isKnown(from: Int64, to: Int64, _ isSo: (Value) -> Bool) -> Bool {
+        from == windowStart && to == windowEnd && from <= to && isSo(windowTotal)
+    }
+
+    /// The sum over `from...to`, from the last such sum where the window only moved a little.
     package mutating func slidingTotal(from: Int64, to: Int64) -> Value {
         guard from <= to else { return .zero }
-        let moved = (to - windowEnd) + (from - windowStart)
-        if from >= windowStart, to >= windowEnd, from <= windowEnd, moved < to - from {
+        follows = from > asked
+        asked = from
+        if from == windowStart, to == windowEnd { return windowTotal }
+        let moved = abs(to - windowEnd) + abs(from - windowStart)
+        if from <= windowEnd, to >= windowStart, moved < to - from {
             windowTotal -= total(from: windowStart, to: from - 1)
             windowTotal += total(from: windowEnd + 1, to: to)
+            windowTotal += total(from: from, to: windowStart - 1)
+            windowTotal -= total(from: to + 1, to: windowEnd)
         } else {
             windowTotal = total(from: from, to: to)
         }
         windowStart = from
         windowEnd = to
+        beforeWindow = value(at: from - 1)
         return windowTotal
     }
 

@@ -123,6 +123,15 @@ public struct ScalingRecorder: Sendable {
         var policy: ScalingPolicy
         var state: ReplicaState
         var wanted: Int
+
+        /// Makes the next second part of the run, if it is alike.
+        mutating func goesOn(at second: Int64, _ policy: ScalingPolicy, _ state: ReplicaState, wanted: Int) -> Bool {
+            guard last + 1 == second, second - first < ScalingRecorder.longestRun, self.wanted == wanted,
+                self.state == state, self.policy == policy
+            else { return false }
+            last = second
+            return true
+        }
     }
     private var run: Run?
     private var finished: [ScalingRecord] = []
@@ -137,13 +146,8 @@ public struct ScalingRecorder: Sendable {
     ) {
         begin(at: second)
         lastEvaluated = second
-        if var current = run, current.last + 1 == second, current.wanted == wanted, current.state == state,
-            current.policy == policy, second - current.first < Self.longestRun
-        {
-            current.last = second
-            run = current
-            return
-        }
+        // In place: this happens for each app and second, and a copy would cost more than the comparison.
+        if run?.goesOn(at: second, policy, state, wanted: wanted) == true { return }
         finishRun()
         run = Run(first: second, last: second, policy: policy, state: state, wanted: wanted)
     }

@@ -230,6 +230,8 @@ struct MeasuringTests {
                 let to = now - Int64.random(in: 0...2, using: &random)
                 let afresh = ring.total(from: from, to: to)
                 #expect(ring.slidingTotal(from: from, to: to) == afresh, "seed \(seed)")
+                #expect(ring.value(before: from) == ring.value(at: from - 1), "seed \(seed)")
+                #expect(ring.knownTotal(from: from, to: to) == afresh, "seed \(seed)")
             }
         }
     }
