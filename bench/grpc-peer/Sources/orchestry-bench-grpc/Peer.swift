@@ -44,7 +44,7 @@ struct Peer {
             }
             say(String(port))
             var lines = linesOfInput().makeAsyncIterator()
-            guard let line = await lines.next(), let target = port(in: line) else { return }
+            guard let line = await lines.next(isolation: #isolation), let target = Self.port(in: line) else { return }
             // As a name for the certificate: of an address there can be none.
             let client = try HTTP2ClientTransport.Posix(
                 target: .ipv4(address: "127.0.0.1", port: target), transportSecurity: Self.client(tls),
@@ -54,7 +54,7 @@ struct Peer {
                 // Connected only when an answer is there.
                 _ = try await exchange.trips("unary", 1)
                 say("ok")
-                while let line = await lines.next() {
+                while let line = await lines.next(isolation: #isolation) {
                     do {
                         say(try await answer(line, exchange))
                     } catch {
