@@ -10,7 +10,11 @@ let strict: [SwiftSetting] = [
 /// A package of its own, so that what is shipped depends on nothing that only measures.
 let package = Package(
     name: "orchestry-bench",
-    products: [.executable(name: "orchestry-bench", targets: ["orchestry-bench"])],
+    products: [
+        .executable(name: "orchestry-bench", targets: ["orchestry-bench"]),
+        // Loaded before a program whose allocations `protocol` counts.
+        .library(name: "CountAllocations", type: .dynamic, targets: ["CountAllocations"]),
+    ],
     dependencies: [
         // The name is given because a path's own identity is its folder's name, which may be anything.
         .package(name: "orchestry", path: ".."),
@@ -27,6 +31,7 @@ let package = Package(
         .systemLibrary(
             name: "CSystemSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(name: "Measuring", swiftSettings: strict),
+        .target(name: "CountAllocations"),
         .executableTarget(
             name: "orchestry-bench",
             dependencies: [

@@ -12,9 +12,12 @@ final class BareEcho: Link {
     private let channel: any Channel
     private let pump: Pump
     private let frame: ByteBuffer
+    let relay: CountingRelay?
 
-    /// - Parameter tls: nil: plain TCP.
-    init(_ name: String, payloadBytes: Int, tls: TLSFiles?) async throws {
+    /// - Parameters:
+    ///   - tls: nil: plain TCP.
+    ///   - counting: whether a relay in between counts bytes.
+    init(_ name: String, payloadBytes: Int, tls: TLSFiles?, counting: Bool) async throws {
         self.name = name
         groups = [MultiThreadedEventLoopGroup(numberOfThreads: 1), MultiThreadedEventLoopGroup(numberOfThreads: 1)]
         let contexts = try tls.map { (server: try $0.serverContext(), client: try $0.clientContext()) }
@@ -29,7 +32,9 @@ final class BareEcho: Link {
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
-        guard let address = listener.localAddress else { throw BenchFailure("the echo server has no address") }
+        guard let port = listener.localAddress?.port else { throw BenchFailure("the echo server has no port") }
+        let relay = counting ? try await CountingRelay(to: port) : nil
+        self.relay = relay
         let pump = Pump()
         self.pump = pump
         channel = try await ClientBootstrap(group: groups[1])
@@ -43,7 +48,7 @@ final class BareEcho: Link {
                     try channel.pipeline.syncOperations.addHandler(AnswerHandler(pump))
                 }
             }
-            .connect(to: address).get()
+            .connect(host: "127.0.0.1", port: relay?.port ?? port).get()
         var frame = ByteBuffer()
         frame.writeInteger(UInt32(payloadBytes))
         frame.writeRepeatingByte(0x61, count: payloadBytes)
@@ -61,14 +66,15 @@ final class BareEcho: Link {
     }
 
     /// A task that waits for one answer has one message in flight.
-    func awaited() async throws {
-        let (channel, frame) = (channel, frame)
-        try await pump.one { channel.writeAndFlush(frame, promise: nil) }
+    func awaited(_ count: Int) async throws -> [Double] {
+        let (channel, frame, pump) = (channel, frame, pump)
+        return try await timed(count) { try await pump.one { channel.writeAndFlush(frame, promise: nil) } }
     }
 
     func close() async throws {
         try await channel.close()
         try await listener.close()
+        try await relay?.close()
         for group in groups { try await group.shutdownGracefully() }
     }
 }

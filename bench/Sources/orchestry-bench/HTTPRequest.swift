@@ -29,9 +29,11 @@ struct HTTPRequest {
         self.idempotencyKey = idempotencyKey
     }
 
+    /// With the token of `ORCHESTRY_TOKEN`, where there is one.
     /// - Throws: when there is no complete answer.
     func send(to server: Server) async throws -> Answer {
-        try await send(host: "\(server.host):\(server.port)") {
+        let token = ProcessInfo.processInfo.environment["ORCHESTRY_TOKEN"]
+        return try await send(host: "\(server.host):\(server.port)", token: token) {
             try await $0.connect(host: server.host, port: server.port).get()
         }
     }
@@ -42,7 +44,7 @@ struct HTTPRequest {
     }
 
     private func send(
-        host: String, _ connect: (ClientBootstrap) async throws -> any Channel
+        host: String, token: String? = nil, _ connect: (ClientBootstrap) async throws -> any Channel
     ) async throws -> Answer {
         let group = MultiThreadedEventLoopGroup.singleton
         let promise = group.any().makePromise(of: Answer.self)
@@ -65,12 +67,13 @@ struct HTTPRequest {
             timeout.cancel()
             channel.close(promise: nil)
         }
-        write(to: channel, host: host)
+        write(to: channel, host: host, token: token)
         return try await promise.futureResult.get()
     }
 
-    private func write(to channel: any Channel, host: String) {
+    private func write(to channel: any Channel, host: String, token: String?) {
         var headers: HTTPHeaders = ["host": host, "connection": "close"]
+        if let token { headers.add(name: "authorization", value: "Bearer \(token)") }
         if let idempotencyKey { headers.add(name: "idempotency-key", value: idempotencyKey) }
         let bytes = body?.jsonBytes()
         if let bytes {

@@ -14,11 +14,13 @@ struct KilledCluster {
         case id(pid_t)
         /// A file that whoever starts the node writes.
         case file(String)
+        /// Not on this machine: only commands have power over it.
+        case elsewhere
     }
 
     private(set) var nodes: [Node] = []
 
-    /// Asks every node who it is, and checks that every process is an `orchestryd`.
+    /// Asks every node who it is, and checks that every process of this machine is an `orchestryd`.
     init(_ pairs: [(Server, ProcessReference)]) async throws {
         for (server, process) in pairs {
             guard let status = try await HTTPRequest(.get, "/cluster/status").send(to: server).body,
@@ -26,6 +28,7 @@ struct KilledCluster {
             else { throw BenchFailure("\(server) is not a node of a cluster") }
             guard !nodes.contains(where: { $0.id == id }) else { throw BenchFailure("\(server) is \(id) again") }
             nodes.append(Node(id: id, server: server, process: process))
+            if case .elsewhere = process { continue }
             _ = try pid(of: nodes.count - 1)
         }
     }
@@ -79,6 +82,7 @@ struct KilledCluster {
                 throw BenchFailure("\(path) holds no process id")
             }
             pid = id
+        case .elsewhere: throw BenchFailure("\(node.id) has no process here")
         }
         // No such file: no such process.
         let name = try? String(contentsOfFile: "/proc/\(pid)/comm", encoding: .utf8)
@@ -111,10 +115,17 @@ struct KilledCluster {
         }
     }
 
+    /// Runs the operator's command, with the node's name in it.
+    /// - Returns: what it wrote to standard output.
+    @discardableResult
+    func command(_ command: String, node position: Int) async throws -> String {
+        try await run(["sh", "-c", command.replacing("{node}", with: nodes[position].id)])
+    }
+
     /// Runs the operator's command. Unless process ids come from files, its last line is the new one.
     mutating func restart(node position: Int, _ command: String) async throws {
         let node = nodes[position]
-        let output = try await run(["sh", "-c", command.replacing("{node}", with: node.id)])
+        let output = try await self.command(command, node: position)
         guard case .id = node.process else { return }
         guard let pid = output.split(separator: "\n").last.flatMap({ pid_t($0.trimmingCharacters(in: .whitespaces)) })
         else {

@@ -15,6 +15,8 @@ struct LoadCommand: AsyncParsableCommand {
             Examples:
               orchestry-bench load --target http://127.0.0.1:8080 --host web --rate 500 --seconds 30
               orchestry-bench load --target http://127.0.0.1:8080 --profile 20x10,500x30,500-20x20 --csv load.csv
+              orchestry-bench load --target http://127.0.0.1:8080 --profile '10*5-200x6'      # a saw-tooth
+              orchestry-bench load --target http://127.0.0.1:8080 --profile @day.txt          # a part on each line
             """)
 
     @Option(help: "URLs http://HOST[:PORT], separated by commas; connections are spread over them.") var target: String
@@ -22,8 +24,12 @@ struct LoadCommand: AsyncParsableCommand {
     @Option(help: "Path and query.") var path = "/"
     @Option(help: "Requests per second.") var rate = 100.0
     @Option(help: "How long.") var seconds = 10.0
-    @Option(help: "RATExSECONDS or FROM-TOxSECONDS, separated by commas; instead of --rate and --seconds.")
+    @Option(
+        help:
+            "Instead of --rate and --seconds: RATExSECONDS or FROM-TOxSECONDS, N* before it for N in a row, separated by commas; or @FILE, with # for comments."
+    )
     var profile: String?
+    @Option(help: "Seconds at the first rate before it, that don't count.") var warmUp = 0.0
     @Option(help: "Connections at the same time.") var connections = 64
     @Flag(inversion: .prefixedNo, help: "Send requests one after the other on the same connections.")
     var keepAlive = true
@@ -40,19 +46,39 @@ struct LoadCommand: AsyncParsableCommand {
         try require((1...10_000).contains(connections), "--connections must be 1 to 10000")
         try require((0...10_000).contains(sockets), "--sockets must be 0 to 10000")
         try require(path.hasPrefix("/") && socketPath.hasPrefix("/"), "a path begins with /")
-        try require(profile.map { RateProfile($0) != nil } ?? true, "--profile: RATExSECONDS or FROM-TOxSECONDS, ...")
+        try require(warmUp >= 0, "--warm-up must be at least 0")
+        _ = try timetable()
+    }
+
+    /// - Throws: `ValidationError` when the profile, or its file, can't be understood; what Foundation says when the file
+    ///   can't be read.
+    private func timetable() throws -> RateProfile {
+        guard let profile else { return RateProfile(constant: rate, seconds: seconds) }
+        let parsed =
+            profile.hasPrefix("@")
+            ? RateProfile(file: try String(contentsOfFile: String(profile.dropFirst()), encoding: .utf8))
+            : RateProfile(profile)
+        guard let parsed else {
+            throw ValidationError(
+                "--profile: RATExSECONDS or FROM-TOxSECONDS, N* before it, separated by commas; or @FILE")
+        }
+        return parsed
     }
 
     private func servers() throws -> [Server] { try Server.list(target, option: "--target") }
 
     func run() async throws {
         let servers = try servers()
-        let timetable = profile.flatMap { RateProfile($0) } ?? RateProfile(constant: rate, seconds: seconds)
+        let timetable = try timetable()
         let host = host ?? "\(servers[0].host):\(servers[0].port)"
         let generator = LoadGenerator(
             servers: servers, host: host, path: path, connections: connections, keepsAlive: keepAlive)
         let held = HeldSockets(servers: servers, host: host, path: socketPath)
         let holding = Task { await held.hold(sockets) }
+        if warmUp > 0, let first = timetable.parts.first {
+            let rate = first.start > 0 ? first.start : first.end
+            await generator.run(RateProfile(constant: rate, seconds: warmUp), into: LoadStatistics())
+        }
         let statistics = LoadStatistics()
         let processorTime = ProcessorTime()
         await generator.run(timetable, into: statistics)

@@ -15,7 +15,7 @@ struct OrchestryBench: AsyncParsableCommand {
             TrafficCommand.self, ScaleCommand.self, ProxyCostCommand.self, CgroupsCommand.self, AccuracyCommand.self,
             StepCommand.self, RestCommand.self, SoakCommand.self, StallCommand.self, IngestCommand.self,
             GrowthCommand.self,
-            BareServerCommand.self,
+            BareServerCommand.self, AllocationsCommand.self,
         ])
 }
 

@@ -7,16 +7,6 @@ import PeerTransport
 import Synchronization
 import WireProtocol
 
-/// Something that carries a message there and an answer back.
-protocol Link: Sendable {
-    var name: String { get }
-    /// Handlers answer handlers: no task is woken in between.
-    func exchange(_ count: Int, window: Int) async throws -> Pump.Result
-    /// One message and its answer, from a task that waits for it.
-    func awaited() async throws
-    func close() async throws
-}
-
 /// Two `PeerTransport`s in this process, connected over loopback.
 final class PeerLink: Link {
     let name: String
@@ -26,15 +16,19 @@ final class PeerLink: Link {
     private let acceptor: PeerTransport
     private let pump = Pump()
     private let message: Message
+    let relay: CountingRelay?
 
-    /// - Parameter tls: nil: without TLS, with a shared secret.
-    init(_ name: String, payloadBytes: Int, tls: TLSFiles?) async throws {
+    /// - Parameters:
+    ///   - tls: nil: without TLS, with a shared secret.
+    ///   - counting: whether a relay in between counts bytes.
+    init(_ name: String, payloadBytes: Int, tls: TLSFiles?, counting: Bool) async throws {
         self.name = name
         message = try Self.message(bodyBytes: payloadBytes)
         groups = [MultiThreadedEventLoopGroup(numberOfThreads: 1), MultiThreadedEventLoopGroup(numberOfThreads: 1)]
         acceptor = Self.transport(Self.ids[1], tls, groups[1], peers: [:])
         try await acceptor.start(handler: Echo(transport: acceptor))
-        let address = PeerAddress(host: "127.0.0.1", port: acceptor.boundPort)
+        relay = counting ? try await CountingRelay(to: acceptor.boundPort) : nil
+        let address = PeerAddress(host: "127.0.0.1", port: relay?.port ?? acceptor.boundPort)
         dialer = Self.transport(Self.ids[0], tls, groups[0], peers: [Self.ids[1]: address])
         try await dialer.start(
             handler: Answers(transport: dialer, pump: pump, message: message, peer: Self.ids[1]))
@@ -81,11 +75,15 @@ final class PeerLink: Link {
         }
     }
 
-    func awaited() async throws { _ = try await dialer.request(message, to: Self.ids[1], timeout: .seconds(10)) }
+    func awaited(_ count: Int) async throws -> [Double] {
+        let (dialer, message) = (dialer, message)
+        return try await timed(count) { _ = try await dialer.request(message, to: Self.ids[1], timeout: .seconds(10)) }
+    }
 
     func close() async throws {
         await dialer.shutdown()
         await acceptor.shutdown()
+        try await relay?.close()
         for group in groups { try await group.shutdownGracefully() }
     }
 

@@ -1,17 +1,26 @@
 import ArgumentParser
+import Foundation
 import Measuring
 import OrchestryModel
 import WireProtocol
 
-/// What a message between two nodes costs, and what it would cost without a protocol.
+/// What a message between two nodes costs, and what it would cost without a protocol, and with gRPC.
 struct ProtocolCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "protocol",
-        abstract: "Round trips and messages per second between two nodes, against a bare echo.",
+        abstract: "Round trips and messages per second between two nodes, against a bare echo and gRPC.",
         discussion: """
             Two nodes in this process, one event-loop thread each, over loopback TCP, with a shared secret and with \
             mutual TLS. The baseline sends frames of the same payload back as they come, over plain TCP and TLS. All \
             take turns in each repetition, so that a busy machine is unfair to all of them alike.
+
+            With --grpc so do gRPC's client and server, in a process of their own with one event-loop thread each and the \
+            same payload as raw bytes: a call for each message (unary), and all messages in one call (stream). Build it by
+              swift build -c release --package-path bench/grpc-peer
+              orchestry-bench protocol --grpc bench/grpc-peer/.build/release/orchestry-bench-grpc
+
+            Bytes on the wire are counted by a relay, and allocations by a counter in front of malloc, both in runs of \
+            their own that are not timed.
             """)
 
     @Option(help: "Bytes of payload, 10 to 80.") var payload = 64
@@ -20,10 +29,14 @@ struct ProtocolCommand: AsyncParsableCommand {
     @Option(help: "Pipelined messages in flight.") var window = 1_024
     @Option(help: "Repetitions that count; one before them is warm-up.") var repetitions = 7
     @Flag(inversion: .prefixedNo, help: "Measure TLS too (needs the program openssl).") var tls = true
+    @Option(help: ArgumentHelp("The program of bench/grpc-peer: measure gRPC too.", valueName: "program"))
+    var grpc: String?
+    @Option(help: "Pipelined messages of one repetition of gRPC's.") var grpcMessages = 20_000
+    @Option(help: "Messages of the runs that count bytes and allocations.") var counted = 4_096
     @OptionGroup var output: OutputOptions
 
     /// One link's measurements, over all repetitions.
-    private struct Course {
+    struct Course {
         var link: any Link
         var roundTrips: [Double] = []
         var awaited: [Double] = []
@@ -31,11 +44,30 @@ struct ProtocolCommand: AsyncParsableCommand {
         var rates: [Double] = []
     }
 
+    /// Those that are compared with each other.
+    struct Side {
+        var bare: Course
+        var peers: Course
+        var grpc: [Course]
+        var all: [Course] { [bare, peers] + grpc }
+
+        init(_ contenders: Contenders) async throws {
+            bare = Course(link: try await contenders.bareEcho())
+            peers = Course(link: try await contenders.peers())
+            grpc = try await contenders.grpcLinks().map { Course(link: $0) }
+        }
+    }
+
     func validate() throws {
         try require((10...80).contains(payload), "--payload must be 10 to 80")
         try require((1...8_192).contains(window), "--window must be 1 to 8192")
         try require(messages >= window && roundTrips > 0, "--messages must be at least --window, --round-trips 1")
+        try require(
+            grpcMessages >= window && counted >= window, "--grpc-messages and --counted must be at least --window")
         try require(repetitions > 0, "--repetitions must be at least 1")
+        if let grpc {
+            try require(FileManager.default.isExecutableFile(atPath: grpc), "--grpc: there is no program \(grpc)")
+        }
     }
 
     func run() async throws {
@@ -49,93 +81,47 @@ struct ProtocolCommand: AsyncParsableCommand {
             }
         }
         defer { files?.remove() }
-        var courses = [
-            Course(link: try await BareEcho("bare echo", payloadBytes: payload, tls: nil)),
-            Course(link: try await PeerLink("peers, shared secret", payloadBytes: payload, tls: nil)),
-        ]
-        if let files {
-            courses.append(Course(link: try await BareEcho("bare echo, TLS", payloadBytes: payload, tls: files)))
-            courses.append(Course(link: try await PeerLink("peers, mutual TLS", payloadBytes: payload, tls: files)))
-        }
+        var contenders = [Contenders(payload: payload, tls: nil, grpc: grpc)]
+        if let files { contenders.append(Contenders(payload: payload, tls: files, grpc: grpc)) }
+        var sides: [Side] = []
+        for contender in contenders { sides.append(try await Side(contender)) }
         for repetition in 0...repetitions {
             progress(repetition == 0 ? "warm-up" : "repetition \(repetition) of \(repetitions)")
-            for position in courses.indices { try await measure(&courses[position], counts: repetition > 0) }
+            for position in sides.indices {
+                try await measure(&sides[position].bare, counts: repetition > 0)
+                try await measure(&sides[position].peers, counts: repetition > 0)
+                for number in sides[position].grpc.indices {
+                    try await measure(&sides[position].grpc[number], counts: repetition > 0)
+                }
+            }
         }
-        for course in courses { try await course.link.close() }
-        try report(courses, notes: notes)
-    }
+        for course in sides.flatMap(\.all) { try await course.link.close() }
 
-    private func measure(_ course: inout Course, counts: Bool) async throws {
-        let link = course.link
-        let trips = try await link.exchange(roundTrips, window: 1).gaps
-        let pipelined = try await link.exchange(messages, window: window).duration
-        var awaited: [Double] = []
-        for _ in 0..<roundTrips {
-            let start = uptimeNanoseconds()
-            try await link.awaited()
-            awaited.append(Double(uptimeNanoseconds() - start))
-        }
-        guard counts else { return }
-        course.roundTrips += trips.map { $0 / 1e3 }
-        course.awaited += awaited.map { $0 / 1e3 }
-        course.rates.append(Double(messages) / pipelined * 1e9)
-    }
-
-    private func report(_ courses: [Course], notes: [String]) throws {
-        var report = Report(
-            "protocol",
-            setting: "\(payload)-byte payload, \(repetitions) repetitions of \(roundTrips) round trips and \(messages) "
-                + "messages with \(window) in flight, one repetition of warm-up")
-        var trips = Report.Table("round trip, handler to handler, microseconds")
-        var awaited = Report.Table("round trip, awaited by a task, microseconds")
-        var rates = Report.Table(
-            "pipelined, messages there and back per second", columns: ["n", "median", "lowest", "highest"])
-        for course in courses {
-            trips.add(course.link.name, Summary(course.roundTrips))
-            awaited.add(course.link.name, Summary(course.awaited))
-            rates.add(
-                course.link.name,
-                [Double(course.rates.count), Summary(course.rates)?.p50, course.rates.min(), course.rates.max()])
-        }
-        report.tables = [trips, awaited, rates, try wireBytes()]
-        for (bare, peers) in zip(courses, courses.dropFirst()).enumerated().filter({ $0.offset % 2 == 0 }).map(
-            \.element)
-        {
-            let (name, baseline) = (peers.link.name, bare.link.name)
-            report.compare(
-                "round trip p50, \(name)", Summary(peers.roundTrips)?.p50, with: Summary(bare.roundTrips)?.p50,
-                called: baseline)
-            report.compare(
-                "round trip p99, \(name)", Summary(peers.roundTrips)?.p99, with: Summary(bare.roundTrips)?.p99,
-                called: baseline)
-            report.compare(
-                "awaited round trip p50, \(name)", Summary(peers.awaited)?.p50, with: Summary(bare.awaited)?.p50,
-                called: baseline)
-            report.compare(
-                "pipelined messages/s, \(name)", Summary(peers.rates)?.p50, with: Summary(bare.rates)?.p50,
-                called: baseline, better: .higher)
+        progress("bytes on the wire")
+        var report = report(sides)
+        report.tables.append(try await wireTable(contenders))
+        report.tables.append(try heartbeatTable())
+        progress("allocations")
+        do {
+            let rows = try await AllocationsCommand.rows(
+                payload: payload, messages: counted, window: window, tls: files != nil, grpc: grpc)
+            report.tables.append(allocationTable(rows))
+        } catch {
+            notes.append("allocations were not counted: \(error)")
         }
         report.notes = notes
         try output.finish(report)
     }
 
-    /// The goal for heartbeats is 32 bytes each.
-    private func wireBytes() throws -> Report.Table {
-        let limit = 32.0
-        var table = Report.Table("bytes on the wire, before TLS", columns: ["bytes", "of the \(Int(limit)) allowed"])
-        // A machine that has been up for a month; and the largest there can be.
-        for (words, epoch, sentAt) in [
-            ("epoch 1,000, up 30 days", Epoch(1_000), UInt64(30 * 86_400) * 1_000_000),
-            ("largest possible", Epoch(.max), UInt64.max),
-        ] {
-            for (name, message) in [
-                ("heartbeat", ElectionMessage.heartbeat(epoch: epoch, sentAt: sentAt)),
-                ("acknowledgement", .heartbeatAck(epoch: epoch, sentAt: sentAt)),
-            ] {
-                let bytes = Double(try PeerLink.frameBytes(.election(message)))
-                table.add("\(name), \(words)", [bytes, bytes / limit])
-            }
-        }
-        return table
+    private func measure(_ course: inout Course, counts: Bool) async throws {
+        let link = course.link
+        let trips = link.isAwaitedOnly ? [] : try await link.exchange(roundTrips, window: 1).gaps
+        let messages = link.isAwaitedOnly ? grpcMessages : messages
+        let pipelined = try await link.exchange(messages, window: window).duration
+        let awaited = try await link.awaited(roundTrips)
+        guard counts else { return }
+        course.roundTrips += trips.map { $0 / 1e3 }
+        course.awaited += awaited.map { $0 / 1e3 }
+        course.rates.append(Double(messages) / pipelined * 1e9)
     }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import Measuring
 
 /// As many requests as a server answers: by `wrk` where it is installed, which needs less processor time per request,
@@ -9,6 +10,8 @@ struct Saturation: Sendable {
         /// Milliseconds, without those who would have come meanwhile.
         var p50: Double?
         var p99: Double?
+        var p999: Double?
+        var max: Double?
         var failures: Double
     }
     var connections: Int
@@ -30,14 +33,19 @@ struct Saturation: Sendable {
             let times = Summary(outcome.milliseconds)
             return Result(
                 requests: Double(outcome.requests), requestsPerSecond: outcome.perSecond, p50: times?.p50,
-                p99: times?.p99, failures: Double(outcome.failed))
+                p99: times?.p99, max: times?.max, failures: Double(outcome.failed))
         }
         let header = host.map { ["-H", "Host: \($0)"] } ?? []
+        let script = FileManager.default.temporaryDirectory.appending(path: "orchestry-bench-\(UUID().uuidString).lua")
+        try Data(WrkOutput.script.utf8).write(to: script)
+        // What can't be removed lies in the system's folder for such things.
+        defer { try? FileManager.default.removeItem(at: script) }
         let text = try await Measuring.run(
-            ["wrk", "-t1", "-c\(connections)", "-d\(seconds)s", "--latency"] + header + ["\(server)\(path)"])
+            ["wrk", "-t1", "-c\(connections)", "-d\(seconds)s", "--latency", "-s", script.path(percentEncoded: false)]
+                + header + ["\(server)\(path)"])
         guard let output = WrkOutput(text) else { throw BenchFailure("wrk said no result: \(text)") }
         return Result(
             requests: output.requests, requestsPerSecond: output.requestsPerSecond, p50: output.p50, p99: output.p99,
-            failures: output.failures)
+            p999: output.p999, max: output.max, failures: output.failures)
     }
 }

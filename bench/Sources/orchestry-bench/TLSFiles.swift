@@ -40,6 +40,10 @@ struct TLSFiles {
     var ca: String { path("ca.pem") }
     func certificate(_ node: NodeID) -> String { path("\(node).pem") }
     func key(_ node: NodeID) -> String { path("\(node).key") }
+    /// The authority; the server's certificate and key, then the client's, as `bench/grpc-peer` takes them.
+    var pathsForGRPC: [String] {
+        [ca] + Self.nodes.reversed().flatMap { [path("\($0).pem"), path("\($0).key")] }
+    }
 
     /// As `PeerTransport` has it: TLS 1.3, both sides prove who they are.
     func serverContext() throws -> NIOSSLContext {

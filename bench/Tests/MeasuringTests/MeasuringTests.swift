@@ -31,7 +31,7 @@ import Testing
         report.compare("unknown", nil, with: 50, called: "bare")
         let lines = report.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         #expect(lines[0] == "protocol: 64 bytes")
-        #expect(lines[1].hasPrefix("machine: \(ProcessInfo.processInfo.activeProcessorCount) cores, "))
+        #expect(lines[1].hasPrefix("machine: \(ProcessInfo.processInfo.activeProcessorCount) cores"))
         #expect(
             Array(lines[2...]) == [
                 "", "latency, µs",

@@ -20,6 +20,21 @@ struct RateProfileTests {
         #expect(zip(times, times.dropFirst()).allSatisfy { $0 <= $1 })
     }
 
+    @Test func `a part can come several times`() throws {
+        #expect(RateProfile("3*0-100x2,5x1") == RateProfile("0-100x2,0-100x2,0-100x2,5x1"))
+    }
+
+    @Test func `a file has parts on its lines`() throws {
+        let text = "# a morning\n20x10\n\n  2*0-100x4  # a saw\n100-0x4,1x1\n"
+        #expect(RateProfile(file: text) == RateProfile("20x10,0-100x4,0-100x4,100-0x4,1x1"))
+        #expect(RateProfile(file: "20x10\nmany") == nil && RateProfile(file: "# nothing\n") == nil)
+    }
+
+    @Test(arguments: ["0*20x1", "-1*20x1", "2*", "*20x1", "2*3*20x1", "x*20x1", "1000001*20x1"])
+    func `other numbers of times are refused`(_ text: String) {
+        #expect(RateProfile(text) == nil)
+    }
+
     @Test(arguments: ["", "20", "20x", "x10", "20x10,", "-5x10", "1-2-3x4", "0x10", "20x0", "nanx1"])
     func `anything else is refused`(_ text: String) {
         #expect(RateProfile(text) == nil)

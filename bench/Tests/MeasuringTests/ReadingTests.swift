@@ -24,6 +24,9 @@ struct ReadingTests {
         let read = try #require(WrkOutput(Self.output))
         #expect(read.requests == 231_985 && read.requestsPerSecond == 46_304.39)
         #expect(read.p50 == 1.24 && read.p99 == 3.1 && read.failures == 16)
+        #expect(read.p999 == nil && read.max == nil)
+        let longer = try #require(WrkOutput(Self.output + "\ntail 5120 2001234\n"))
+        #expect(longer.p999 == 5.12 && longer.max == 2_001.234 && longer.requests == read.requests)
     }
 
     @Test(arguments: [("812.00us", 0.812), ("2.01s", 2_010), ("1.10m", 66_000)])

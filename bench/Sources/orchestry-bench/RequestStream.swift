@@ -3,10 +3,10 @@ import Measuring
 import OrchestryModel
 import Synchronization
 
-/// A steady stream of writes: one begins each interval, whether the ones before were answered or not. None is tried
+/// A steady stream of requests: one begins each interval, whether the ones before were answered or not. None is tried
 /// again, so that every failure a client would see is seen.
-final class WriteStream: Sendable {
-    struct Write: Sendable {
+final class RequestStream: Sendable {
+    struct Sent: Sendable {
         /// By `uptimeNanoseconds`.
         var sentAt: UInt64
         var answeredAt: UInt64
@@ -17,39 +17,29 @@ final class WriteStream: Sendable {
 
     private struct State {
         var servers: [Server]
-        var writes: [Write] = []
+        var requests: [Sent] = []
         var unanswered = 0
         var left = 0
         var isStopped = false
     }
 
-    private let app: String
+    private let make: @Sendable (Int) -> HTTPRequest
     private let state: Mutex<State>
-    /// More unanswered writes than this and the next one is left out, and counted.
+    /// More unanswered requests than this and the next one is left out, and counted.
     private static let unansweredLimit = 2_000
 
-    init(app: String, servers: [Server]) {
-        self.app = app
+    /// - Parameter make: the request with this number, from 0.
+    init(to servers: [Server], _ make: @escaping @Sendable (Int) -> HTTPRequest) {
+        self.make = make
         state = Mutex(State(servers: servers))
     }
 
-    /// Writes go to these in turn from now on.
+    /// Requests go to these in turn from now on.
     func use(_ servers: [Server]) { state.withLock { $0.servers = servers } }
 
     /// Answered ones, in the order of their answers.
-    var writes: [Write] { state.withLock { $0.writes } }
-    /// One line a write, by when each was sent: `sent_ms,latency_ms,accepted`.
-    var csv: String {
-        let writes = writes.sorted { $0.sentAt < $1.sentAt }
-        let begin = writes.first?.sentAt ?? 0
-        let lines = writes.map { write in
-            String(
-                format: "%.3f,%.3f,%d", Double(write.sentAt - begin) / 1e6, write.milliseconds,
-                write.failure == nil ? 1 : 0)
-        }
-        return (["sent_ms,latency_ms,accepted"] + lines).joined(separator: "\n") + "\n"
-    }
-    /// Writes that were not sent because too many were unanswered.
+    var requests: [Sent] { state.withLock { $0.requests } }
+    /// Requests that were not sent because too many were unanswered.
     var leftOut: Int { state.withLock { $0.left } }
 
     /// Runs until `stop` or cancelled, and until the last answer is there.
@@ -59,7 +49,7 @@ final class WriteStream: Sendable {
             var number = 0
             while let server = nextServer(number) {
                 let (current, server) = (number, server)
-                if takePlace() { group.addTask { await self.write(current, to: server) } }
+                if takePlace() { group.addTask { await self.send(current, to: server) } }
                 number += 1
                 next += interval
                 // Cancelled: the bench has failed elsewhere.
@@ -85,11 +75,8 @@ final class WriteStream: Sendable {
         }
     }
 
-    private func write(_ number: Int, to server: Server) async {
-        // Each write changes something: the one before set the other value.
-        let request = HTTPRequest(
-            .post, "/apps/\(app)/policy", body: ["policy": ["maxReplicas": .int(Int64(2 + number % 2))]],
-            idempotencyKey: "\(app)-\(number)")
+    private func send(_ number: Int, to server: Server) async {
+        let request = make(number)
         let sentAt = uptimeNanoseconds()
         var failure: String?
         do {
@@ -100,9 +87,9 @@ final class WriteStream: Sendable {
         } catch {
             failure = "\(error)"
         }
-        let write = Write(sentAt: sentAt, answeredAt: uptimeNanoseconds(), failure: failure)
+        let sent = Sent(sentAt: sentAt, answeredAt: uptimeNanoseconds(), failure: failure)
         state.withLock { state in
-            state.writes.append(write)
+            state.requests.append(sent)
             state.unanswered -= 1
         }
     }
