@@ -154,7 +154,10 @@ struct AppSeries: Sendable {
         for position in custom.indices where custom[position].values.latest > limit {
             custom[position].values = SecondRing(capacity: capacity)
         }
-        if let last = synthetic.last, last.second > limit { synthetic.removeAll { $0.second > limit } }
+        if let last = synthetic.last, last.second > limit {
+            synthetic.removeAll { $0.second > limit }
+            merged = nil
+        }
     }
 
     // MARK: Changes
