@@ -270,7 +270,7 @@ struct CommandTests {
 
     @Test(arguments: [
         (["cluster", "status"], ["Leader:      controller-2", "Epoch:       7", "controller-3  follower  yes"]),
-        (["cluster"], ["controller-2"]), (["cluster", "leader"], ["http://127.0.0.1:8102"]),
+        (["cluster"], ["controller-2"]), (["cluster", "leader"], ["http://127.0.0.1:2"]),
         (["cluster", "health"], ["Status:  healthy"]), (["info"], ["Leader:      controller-2", "Apps:        0"]),
     ])
     func `what a node tells of the cluster`(_ arguments: [String], _ words: [String]) async throws {

@@ -39,7 +39,7 @@ struct FakeServer: Sendable {
             let nodes = (1...3).map { number in
                 NodeInfo(
                     id: NodeID(unchecked: "controller-\(number)"), role: .controller, host: "127.0.0.1",
-                    clusterPort: 8200 + number, apiURL: "http://127.0.0.1:\(8100 + number)")
+                    clusterPort: 8200 + number, apiURL: "http://127.0.0.1:\(number)")
             }
             return ClusterView(
                 me: nodes[0], state: .follower, epoch: Epoch(7), leader: nodes[1].id,

@@ -167,6 +167,10 @@ struct BackupTests {
                 tables: tables.mapValues { $0.arrayValue ?? [] }, schema: schema,
                 cluster: ClusterID(unchecked: cluster.name), release: "test", at: WallTime(milliseconds: 0))
         }
+        // A new cluster answers 503 to this until its leader has made the tables.
+        try await eventuallyTrue("the leader has made the tables") {
+            try await cluster.get("/apps", from: member).status == 200
+        }
         let newer = try await cluster.post("/restore", remade(tables, schema: 9_000), to: member)
         #expect(newer.status == 409 && newer.text.contains("newer release"), "\(newer.text)")
         let plain = tables
