@@ -100,6 +100,8 @@ let package = Package(
     targets: [
         // System libraries
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        // The Swift toolchain and AsyncHTTPClient need the same package.
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(
             name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
 
@@ -125,6 +127,7 @@ let package = Package(
         shell(
             "PostgresStore", ["CLibPQ", "OrchestryModel", "AccessControl", logging],
             resources: [.embedInCode("Migrations")]),
+        shell("RecordArchive", ["CZlib", "OrchestryModel", crypto]),
         shell("MetricsCache", ["CSQLite", "OrchestryModel", "WireProtocol", nioCore, logging]),
         shell(
             "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, logging]),
@@ -141,7 +144,7 @@ let package = Package(
                 "OrchestryModel", "WireProtocol", "Leadership", "Autoscaling", "ScalingSimulation", "Scheduling",
                 "ProxyConfig", "NodeConfiguration", "PeerTransport", "PostgresStore",
                 "MetricsCache", "DockerEngine", "HealthProbes", "ProxyControl", "RestFacade", "Certificates",
-                "SecretSealing", "AccessControl", "Authentication",
+                "SecretSealing", "AccessControl", "Authentication", "RecordArchive",
                 nioCore, nioPosix, nioSSL, hummingbird, httpTypes, lifecycle, logging, asyncHTTPClient, crypto,
             ]),
 
@@ -153,14 +156,15 @@ let package = Package(
         .executableTarget(
             name: "orchestryd",
             dependencies: [
-                "NodeRuntime", "NodeConfiguration", "OrchestryModel", argumentParser, lifecycle, unixSignals, logging,
+                "NodeRuntime", "NodeConfiguration", "OrchestryModel", "RecordArchive", argumentParser, lifecycle,
+                unixSignals, logging,
             ],
             swiftSettings: strict),
         .executableTarget(
             name: "orchestry",
             dependencies: [
                 "OrchestryModel", "AccessControl", "Autoscaling", "ScalingSimulation", "Certificates", "SecretSealing",
-                argumentParser, asyncHTTPClient,
+                "RecordArchive", argumentParser, asyncHTTPClient,
                 nioCore, nioHTTP1, nioSSL, yams,
             ],
             swiftSettings: strict),
@@ -178,7 +182,7 @@ let package = Package(
         tests("ScalingSimulationTests", ["ScalingSimulation", "Autoscaling", "OrchestryModel"]),
         tests("SchedulingTests", ["Scheduling", "OrchestryModel"]),
         tests("ProxyConfigTests", ["ProxyConfig", "OrchestryModel"], resources: [.copy("Golden")]),
-        tests("NodeConfigurationTests", ["NodeConfiguration", "SecretSealing", "OrchestryModel"]),
+        tests("NodeConfigurationTests", ["NodeConfiguration", "SecretSealing", "TestSupport", "OrchestryModel"]),
         tests("SecretSealingTests", ["SecretSealing", "OrchestryModel"]),
         tests("CertificatesTests", ["Certificates", x509, crypto, asn1]),
         tests(
@@ -188,6 +192,7 @@ let package = Package(
                 nioSSL, logging,
             ]),
         tests("PostgresStoreTests", ["PostgresStore", "AccessControl", "TestSupport", "OrchestryModel", logging]),
+        tests("RecordArchiveTests", ["RecordArchive", "TestSupport", "OrchestryModel"]),
         tests("MetricsCacheTests", ["MetricsCache", "TestSupport", "OrchestryModel", "CSQLite", logging]),
         tests(
             "DockerEngineTests",
@@ -218,7 +223,7 @@ let package = Package(
             "IntegrationTests",
             [
                 "OrchestryModel", "AccessControl", "WireProtocol", "Leadership", "Certificates", "SecretSealing",
-                "MetricsCache", "TestSupport", "orchestryd", "orchestry", asyncHTTPClient, logging,
+                "MetricsCache", "RecordArchive", "TestSupport", "orchestryd", "orchestry", asyncHTTPClient, logging,
                 nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS,
             ]),
         tests(

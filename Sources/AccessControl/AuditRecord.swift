@@ -142,9 +142,12 @@ extension Operation {
                 ]
             )
         case .revokeToken(let name): ("revokeToken", ["token": .string(name.rawValue)])
+        case .restore(let checksum, let merge):
+            ("restore", ["checksum": .string(checksum), "merge": .bool(merge)])
+        case .changeSettings: ("changeSettings", .null)
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets, .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit,
-            .plan, .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter:
+            .plan, .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter, .backup, .listSettings:
             ("read", .null)
         }
     }

@@ -41,6 +41,12 @@ extension DockerEngine {
                 failure = error
             }
         }
+        if failure.message.contains("address pool") {
+            failure.message += """
+                . Every range of the engine is taken: remove networks nobody uses (docker network prune), or give it more \
+                (default-address-pools in daemon.json)
+                """
+        }
         throw failure
     }
 

@@ -119,7 +119,24 @@ extension ConfigurationKey {
         .init("postgres.database", .string, default: "orchestry", aliases: ["POSTGRES_DB"], "Database name."),
         .init("postgres.user", .string, default: "orchestry", aliases: ["POSTGRES_USER"], "User."),
         .init("postgres.password", .string, default: "", aliases: ["POSTGRES_PASSWORD"], secret: true, "Password."),
+        .init(
+            "postgres.lease_url", .string, default: "", secret: true,
+            "libpq URI for the lease alone, past a pooler in front of PostgreSQL; default: as the rest."),
+        .init(
+            "postgres.replica_url", .string, default: "", secret: true,
+            "libpq URI of a standby for reads that may be a little old: events, decisions, history."),
+        .init(
+            "postgres.replica_max_lag", .duration, default: "5s",
+            "How old what the replica answers may be, 2s…1h; else the primary is asked."),
         .init("postgres.pool_size", .integer, default: "4", "Connections beside the lease's own, 1…64."),
+        .init("retention.events_days", .integer, default: "90", "Days that events are kept in PostgreSQL, 1…3650."),
+        .init(
+            "retention.metrics_days", .integer, default: "7",
+            "Days that the apps' metrics are kept in PostgreSQL, 1…3650."),
+        .init(
+            "retention.archive_dir", .string, default: "",
+            "Folder that the leading node puts older rows in, compressed, before they are dropped; empty: only dropped."
+        ),
         .init("engine.socket", .string, default: "/var/run/docker.sock", "Unix socket of the container engine."),
         .init("engine.network", .string, default: "", "Network of the containers; default `orchestry-<cluster.id>`."),
         .init(

@@ -17,13 +17,13 @@ package struct ConfigurationError: Error, CustomStringConvertible {
 package struct ConfigurationEntry: Sendable {
     package var key: ConfigurationKey
     package var text: String
-    /// `default`, `file <path>` or `environment <NAME>`.
+    /// `default`, `file <path>`, `<NAME> in <.env file>`, `environment <NAME>` or `run time`.
     package var source: String
     /// The value with secrets masked.
     package var shown: String { key.isSecret && !text.isEmpty ? "********" : text }
 }
 
-/// Defaults < file < environment, each value with its source (design §9).
+/// Defaults < file < `.env` file < environment, each value with its source (design §9).
 package struct ConfigurationLayers: Sendable {
     package private(set) var entries: [String: ConfigurationEntry] = [:]
     private(set) var problems: [String] = []
@@ -32,7 +32,9 @@ package struct ConfigurationLayers: Sendable {
     ///   - file: path of a YAML file; nil: none.
     ///   - environment: names and values; only `ORCHESTRY_…` and the original's names are looked at.
     /// - Throws: `ConfigurationError` when the file can't be read or parsed.
-    package init(file: String?, environment: [String: String]) async throws {
+    package init(
+        file: String?, environmentFile: EnvironmentFile? = nil, environment: [String: String]
+    ) async throws {
         var fileProvider: FileProvider<YAMLSnapshot>?
         if let file {
             do {
@@ -44,20 +46,25 @@ package struct ConfigurationLayers: Sendable {
                 throw ConfigurationError(problems: ["\(file) can't be read as YAML: \(error)"])
             }
         }
-        let variables = EnvironmentVariablesProvider(environmentVariables: environment)
+        let sources: [(variables: [String: String], source: (String) -> String)] =
+            (environmentFile.map { file in [(file.variables, { "\($0) in \(file.path)" })] } ?? [])
+            + [(environment, { "environment \($0)" })]
         for key in ConfigurationKey.catalogue {
             var found = key.defaultText.map { ConfigurationEntry(key: key, text: $0, source: "default") }
             if let fileProvider, let file, let text = value(of: key, path: key.name, in: fileProvider, named: file) {
                 found = ConfigurationEntry(key: key, text: text, source: "file \(file)")
             }
-            for name in key.aliases.reversed() + [key.environmentName] where environment[name] != nil {
-                if let text = value(of: key, path: name, in: variables, named: "the environment") {
-                    found = ConfigurationEntry(key: key, text: text, source: "environment \(name)")
+            for (variables, source) in sources {
+                let provider = EnvironmentVariablesProvider(environmentVariables: variables)
+                for name in key.aliases.reversed() + [key.environmentName] where variables[name] != nil {
+                    if let text = value(of: key, path: name, in: provider, named: source(name)) {
+                        found = ConfigurationEntry(key: key, text: text, source: source(name))
+                    }
                 }
             }
             entries[key.name] = found
         }
-        findUnknownVariables(in: environment)
+        for (variables, _) in sources { findUnknownVariables(in: variables) }
     }
 
     /// Reads one key from one provider as text, whatever scalar type the file wrote it as.
@@ -113,8 +120,8 @@ package struct ConfigurationLayers: Sendable {
 
     private mutating func findUnknownVariables(in environment: [String: String]) {
         var known = Set(ConfigurationKey.catalogue.flatMap { [$0.environmentName] + $0.aliases })
-        // The CLI's, and the daemon's own `--config`.
-        known.formUnion(["ORCHESTRY_SERVER", "ORCHESTRY_TOKEN", "ORCHESTRY_CONFIG"])
+        // The CLI's, and the daemon's own `--config` and `--env-file`.
+        known.formUnion(["ORCHESTRY_SERVER", "ORCHESTRY_TOKEN", "ORCHESTRY_CONFIG", "ORCHESTRY_ENV_FILE"])
         for name in environment.keys.sorted()
         where name.hasPrefix("ORCHESTRY_") && !name.hasPrefix("ORCHESTRY_DEV_") && !known.contains(name) {
             problems.append("environment variable \(name) is not a setting\(Self.hint(name, among: known))")
@@ -125,6 +132,16 @@ package struct ConfigurationLayers: Sendable {
         let last = name.split(whereSeparator: { $0 == "." || $0 == "_" }).last.map(String.init) ?? name
         let near = known.filter { $0.hasSuffix(last) || $0.hasPrefix(name.prefix(name.count - 1)) }.sorted()
         return near.first.map { "; did you mean \($0)?" } ?? ""
+    }
+
+    /// The same with these texts in place of what is there, by name.
+    func overlaid(with texts: [String: String]) -> ConfigurationLayers {
+        var layers = self
+        for (name, text) in texts {
+            layers.entries[name]?.text = text
+            layers.entries[name]?.source = "run time"
+        }
+        return layers
     }
 
     mutating func report(_ problem: String) { problems.append(problem) }

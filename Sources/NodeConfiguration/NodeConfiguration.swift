@@ -16,7 +16,6 @@ package struct NodeConfiguration: Sendable {
 
     package var node: NodeInfo
     package var dataDirectory: String
-    package var deadAfter: Duration
     package var cluster: ClusterID
     /// Every controller, this node included where it is one.
     package var controllers: [NodeID: PeerAddress]
@@ -32,11 +31,17 @@ package struct NodeConfiguration: Sendable {
     package var apiHost: String
     package var apiPort: Int
     package var access: AccessSettings
-    package var leaderWait: Duration
     package var maxBodyBytes: Int
     /// A libpq connection string. Holds the password: never logged.
     package var postgresConnection: String
+    /// As above, for the lease.
+    package var leaseConnection: String
+    /// A libpq URI; nil: no replica.
+    package var replicaConnection: String?
+    package var replicaMaxLag: Duration
     package var postgresPoolSize: Int
+    /// nil: what is past its retention is dropped without a copy.
+    package var archiveFolder: String?
     package var engineSocket: String
     package var engineNetwork: String
     package var endpointMode: EndpointMode
@@ -68,12 +73,18 @@ package struct NodeConfiguration: Sendable {
     package var proxyAPIHost: String?
     /// nil: no port of nginx leads to the REST facade.
     package var proxyAPIPort: Int?
-    package var logLevel: String
+    /// As this node's own configuration has them.
+    package var dynamic: DynamicSettings
+    /// What it was made from. Holds passwords: never logged.
+    let layers: ConfigurationLayers
     package var logFormat: String
 
     /// - Throws: `ConfigurationError` with every unknown key, missing key and bad value, each with its source.
-    package static func load(file: String?, environment: [String: String]) async throws -> NodeConfiguration {
-        var layers = try await ConfigurationLayers(file: file, environment: environment)
+    package static func load(
+        file: String?, environmentFile: EnvironmentFile? = nil, environment: [String: String]
+    ) async throws -> NodeConfiguration {
+        var layers = try await ConfigurationLayers(
+            file: file, environmentFile: environmentFile, environment: environment)
         let configuration = NodeConfiguration(reading: &layers)
         guard layers.problems.isEmpty, let configuration else {
             throw ConfigurationError(problems: layers.problems)
@@ -96,7 +107,8 @@ package struct NodeConfiguration: Sendable {
         access = reader.access()
         reader.refuseOpenAPI(access, host: apiHost)
         dataDirectory = reader.required("node.data_dir")
-        deadAfter = reader.duration("node.dead_after", in: .seconds(1) ... .seconds(3600))
+        dynamic = DynamicSettings(reading: &reader)
+        self.layers = layers
         controllers = reader.peers("cluster.peers")
         security = reader.security()
         let keyLog = reader.text("cluster.tls_key_log")
@@ -107,10 +119,15 @@ package struct NodeConfiguration: Sendable {
         promise = reader.duration("leadership.promise", in: .milliseconds(50) ... .seconds(60))
         leaseTTL = reader.duration("leadership.lease_ttl", in: .milliseconds(500) ... .seconds(300))
         renewInterval = reader.duration("leadership.renew_interval", in: .milliseconds(100) ... .seconds(100))
-        leaderWait = reader.duration("api.leader_wait", in: .zero ... .seconds(60))
         maxBodyBytes = reader.integer("api.max_body_bytes", in: 1_024...67_108_864)
         postgresConnection = reader.postgresConnection()
+        let leaseURL = reader.text("postgres.lease_url")
+        leaseConnection = leaseURL.isEmpty ? postgresConnection : leaseURL
+        let replicaURL = reader.text("postgres.replica_url")
+        replicaConnection = replicaURL.isEmpty ? nil : replicaURL
+        replicaMaxLag = reader.duration("postgres.replica_max_lag", in: .seconds(2) ... .seconds(3600))
         postgresPoolSize = reader.integer("postgres.pool_size", in: 1...64)
+        archiveFolder = reader.folders("retention.archive_dir").first
         engineSocket = reader.required("engine.socket")
         let network = reader.text("engine.network")
         engineNetwork = network.isEmpty ? "orchestry-\(cluster?.rawValue ?? "")" : network
@@ -148,8 +165,6 @@ package struct NodeConfiguration: Sendable {
         reader.refuseEqualPorts([
             ("proxy.port", proxyPort), ("proxy.https_port", proxyHTTPSPort), ("proxy.api_port", proxyAPIPort),
         ])
-        logLevel = reader.choice(
-            "log.level", ["trace", "debug", "info", "notice", "warning", "error", "critical"])
         logFormat = reader.choice("log.format", ["json", "text"])
         if promise < heartbeatInterval * 3 {
             reader.problems.append("leadership.promise must be at least 3 × leadership.heartbeat_interval")

@@ -18,7 +18,8 @@ public enum Verb: String, Hashable, Sendable, Codable, CaseIterable, Comparable 
     case tokens
     /// Read the audit trail.
     case audit
-    /// Make the leader step down.
+    /// Make the leader step down, change runtime settings, take backups (they hold apps with all their environment, sealed
+    /// secrets and tokens' hashes) and restore them.
     case cluster
 
     public static func < (left: Verb, right: Verb) -> Bool { left.rawValue < right.rawValue }
@@ -119,7 +120,7 @@ extension Operation {
             .apps(documents.compactMap { $0["metadata"]?["name"]?.stringValue.map(AppName.init(unchecked:)) })
         case .cordonNode, .uncordonNode, .drainNode, .rebalance, .stepDown, .setSecret, .removeSecret, .systemMetrics,
             .listSecrets, .showSecret, .listNodes, .createToken, .revokeToken, .listTokens, .tokensInForce, .audit,
-            .followLog, .eventsAfter:
+            .followLog, .eventsAfter, .backup, .restore, .listSettings, .changeSettings:
             .cluster
         }
     }
@@ -131,7 +132,7 @@ extension Operation {
         switch self {
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets, .showSecret, .rolloutStatus, .revisions, .listNodes, .plan, .usageOfApps, .overview,
-            .appHistory, .followLog, .eventsAfter:
+            .appHistory, .followLog, .eventsAfter, .listSettings:
             .read
         case .register, .delete: .deploy
         case .start, .stop, .retry: .run
@@ -141,7 +142,7 @@ extension Operation {
         case .setSecret, .removeSecret: .secrets
         case .createToken, .revokeToken, .listTokens, .tokensInForce: .tokens
         case .audit: .audit
-        case .stepDown: .cluster
+        case .stepDown, .backup, .restore, .changeSettings: .cluster
         }
     }
 }

@@ -29,7 +29,7 @@ extension EventKind {
     public var category: EventCategory? {
         switch self {
         case .revisionRefused, .certificateRefused: .validation
-        case .samplesDropped, .appHeld: .resource
+        case .samplesDropped, .appHeld, .retentionFailed: .resource
         case .nodeLost, .hostUnreachable, .leaderLost, .engineLost, .storeLost, .certificateExpiring: .infrastructure
         case .instanceUnhealthy, .instanceExited, .instanceFailed, .rolloutFailed, .canaryFailed: .application
         case .proxyRejected, .proxyLost, .proxyDegraded: .network

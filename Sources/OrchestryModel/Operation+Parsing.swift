@@ -58,6 +58,22 @@ extension Operation {
         try parseNumber(body, "maxMoves", 1...100, example: "{\"maxMoves\": 2}") ?? 1
     }
 
+    /// The body of `PATCH /settings`: `{"log.level": "debug", "retention.events_days": null}`. Which names and values
+    /// there are is the leader's to say.
+    public static func parseSettings(_ body: JSONValue) throws(ValidationError) -> JSONValue {
+        guard let members = body.objectValue, !members.isEmpty else {
+            throw ValidationError([Violation("", "must be an object of settings: {\"log.level\": \"debug\"}")])
+        }
+        let violations = members.sorted { $0.key < $1.key }.compactMap { key, value -> Violation? in
+            switch value {
+            case .object, .array: Violation(key, "must be text, a number, true, false, or null to reset it")
+            case .null, .bool, .int, .double, .string: nil
+            }
+        }
+        guard violations.isEmpty else { throw ValidationError(violations) }
+        return body
+    }
+
     private static func parseNumber(
         _ body: JSONValue, _ key: String, _ range: ClosedRange<Int>, example: String
     ) throws(ValidationError) -> Int? {

@@ -33,6 +33,11 @@ public enum Operation: Hashable, Sendable, Codable {
     case setSecret(SealedSecret)
     /// `force`: even though apps name it.
     case removeSecret(SecretName, force: Bool)
+    /// Takes over the backup that was put into PostgreSQL under this checksum. `merge`: also beside apps and secrets that
+    /// are there already, which stay as they are.
+    case restore(checksum: String, merge: Bool)
+    /// An object of runtime settings by name; null: back to the node's own configuration.
+    case changeSettings(JSONValue)
     case createToken(TokenRequest)
     case revokeToken(TokenName)
 
@@ -55,6 +60,9 @@ public enum Operation: Hashable, Sendable, Codable {
     case rolloutStatus(AppName)
     case revisions(AppName)
     case listNodes
+    /// All control state as one document.
+    case backup
+    case listSettings
     /// Every app's load of now.
     case usageOfApps
     /// What registering these would do; see `SpecPlan`.
@@ -81,12 +89,12 @@ public enum Operation: Hashable, Sendable, Codable {
         case .register, .start, .stop, .delete, .scale, .autoscale, .setPolicy, .simulateMetrics, .stepDown, .retry,
             .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode,
-            .drainNode, .rebalance, .createToken, .revokeToken:
+            .drainNode, .rebalance, .restore, .changeSettings, .createToken, .revokeToken:
             true
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
             .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit, .plan,
-            .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter:
+            .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter, .backup, .listSettings:
             false
         }
     }

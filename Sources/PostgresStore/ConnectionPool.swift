@@ -17,7 +17,7 @@ final class ConnectionPool: Sendable {
 
     private let configuration: StoreConfiguration
     private let purpose: String
-    private let settings: String
+    private let settings: [(name: String, value: String)]
     private let logger: Logger
     private let warmUp: @Sendable (DatabaseConnection, Deadline) -> Void
     private let availabilityChanged: @Sendable (Bool) -> Void
@@ -27,13 +27,14 @@ final class ConnectionPool: Sendable {
 
     /// - Parameters:
     ///   - purpose: what the connections are for, shown in `pg_stat_activity` and in logs.
-    ///   - settings: `SET` statements each session begins with.
+    ///   - settings: values by name, in force for all that is done.
     ///   - warmUp: run once on a connection that was opened while there was nothing else to do. It must change nothing,
     ///     and its failure is of no consequence.
     ///   - availabilityChanged: called from a worker's thread with false when PostgreSQL can't be connected to any more
     ///     (or not from the beginning), and with true when it can be again.
     init(
-        _ configuration: StoreConfiguration, size: Int, purpose: String, settings: String, logger: Logger,
+        _ configuration: StoreConfiguration, size: Int, purpose: String, settings: [(name: String, value: String)],
+        logger: Logger,
         warmUp: @escaping @Sendable (DatabaseConnection, Deadline) -> Void = { _, _ in },
         availabilityChanged: @escaping @Sendable (Bool) -> Void
     ) {

@@ -11,6 +11,11 @@ typealias Deadline = ContinuousClock.Instant
 final class DatabaseConnection {
     private let handle: OpaquePointer
     private let targets: ConnectionTargets
+    /// Settings that each transaction begins with, because the session is not ours: a pooler (pgbouncer) lends another one
+    /// to each. Empty where the session is ours, and has its settings.
+    private var transactionSettings: [Statement] = []
+    /// There is a pooler in between.
+    var isPooled: Bool { !transactionSettings.isEmpty }
     /// Set when the state of the protocol is no longer known: the connection can only be closed.
     private(set) var isBroken = false
 
@@ -35,10 +40,11 @@ final class DatabaseConnection {
     deinit { PQfinish(handle) }
 
     /// Tries the hosts of the connection string in order, each for `connectTimeout` at most.
-    /// - Parameter settings: `SET` statements, separated by semicolons, that the session begins with.
+    /// - Parameter settings: values by name, in force for all that this connection does.
     /// - Throws: `StoreError.unavailable`, naming what each host said.
     static func open(
-        _ configuration: StoreConfiguration, purpose: String, settings: String, deadline: Deadline
+        _ configuration: StoreConfiguration, purpose: String, settings: [(name: String, value: String)],
+        deadline: Deadline
     ) throws(StoreError) -> DatabaseConnection {
         let targets = try ConnectionTargets(configuration.connectionString)
         var reasons: [String] = []
@@ -46,20 +52,41 @@ final class DatabaseConnection {
             let now = ContinuousClock.now
             guard now < deadline else { break }
             var keywords: [(keyword: String, value: String)] = [("client_encoding", "UTF8")]
-            if targets.overrides.count > 1 { keywords.append(("target_session_attrs", "read-write")) }
+            // A replica may be any of its hosts.
+            if targets.overrides.count > 1, purpose != "replica" {
+                keywords.append(("target_session_attrs", "read-write"))
+            }
             keywords.append(("dbname", configuration.connectionString))
             keywords += override
             keywords.append(("application_name", "\(configuration.applicationName) \(purpose)"))
             let hostDeadline = min(deadline, now.advanced(by: configuration.connectTimeout))
             do throws(StoreError) {
                 let connection = try DatabaseConnection(keywords: keywords, targets: targets, deadline: hostDeadline)
-                try connection.script(settings, deadline: hostDeadline)
+                try connection.set(settings, deadline: hostDeadline)
                 return connection
             } catch {
                 reasons.append(Self.reason(of: error))
             }
         }
         throw .unavailable(reasons.isEmpty ? "no time left to connect" : reasons.joined(separator: "; "))
+    }
+
+    /// For the session where it is ours, which the process id shows: a pooler gives its clients ids of its own, and leaves
+    /// nothing in a session that the next client should not find.
+    private func set(_ settings: [(name: String, value: String)], deadline: Deadline) throws(StoreError) {
+        func statement(isLocal: Bool) -> Statement {
+            Statement(
+                "SELECT "
+                    + settings.indices.map { "set_config($\($0 * 2 + 1), $\($0 * 2 + 2), \(isLocal))" }
+                    .joined(separator: ", "),
+                settings.flatMap { [.text($0.name), .text($0.value)] })
+        }
+        let process = try run(Statement("SELECT pg_backend_pid()"), deadline: deadline).first?.int(0)
+        if process == Int(PQbackendPID(handle)) {
+            _ = try run(statement(isLocal: false), deadline: deadline)
+        } else {
+            transactionSettings = [statement(isLocal: true)]
+        }
     }
 
     private static func reason(of error: StoreError) -> String {
@@ -99,8 +126,15 @@ final class DatabaseConnection {
 
     // MARK: Statements
 
-    /// Runs one statement outside any transaction.
+    /// Runs one statement: outside any transaction, or in one of its own where there is a pooler in between.
     func run(_ statement: Statement, deadline: Deadline) throws(StoreError) -> [Row] {
+        guard isPooled, PQtransactionStatus(handle) == PQTRANS_IDLE else {
+            return try runAlone(statement, deadline: deadline)
+        }
+        return try transaction([statement], deadline: deadline)[0]
+    }
+
+    private func runAlone(_ statement: Statement, deadline: Deadline) throws(StoreError) -> [Row] {
         guard send(statement) else { throw failure() }
         do throws(StoreError) {
             try flush(deadline: deadline)
@@ -149,7 +183,12 @@ final class DatabaseConnection {
     private func transaction(
         _ statements: [Statement], ending: String, deadline: Deadline
     ) throws(StoreError) -> [[Row]] {
-        let all = [Statement("BEGIN")] + statements + [Statement(ending)]
+        let settings = transactionSettings
+        // What sets the transaction's isolation comes before any query.
+        let isFirst = statements.first?.sql.hasPrefix("SET TRANSACTION") == true
+        let ordered =
+            isFirst ? Array(statements.prefix(1)) + settings + statements.dropFirst() : settings + statements
+        let all = [Statement("BEGIN")] + ordered + [Statement(ending)]
         guard PQenterPipelineMode(handle) == 1 else { throw failure() }
         for statement in all where !send(statement) { throw failure() }
         // Up to here the server has seen no COMMIT that it could act on: it acts on what a sync point ends.
@@ -163,7 +202,9 @@ final class DatabaseConnection {
                 if firstError == nil, let error = results.error {
                     // The server's own words about a statement before COMMIT: the transaction is undone. About COMMIT
                     // itself, words that come with the end of the session say nothing certain.
-                    if index == all.count - 1, case .unavailable = error { throw error }
+                    // With a pooler in between, such words may be the pooler's at any point: it has lost the server, which
+                    // had all of it.
+                    if index == all.count - 1 || isPooled, case .unavailable = error { throw error }
                     firstError = error
                     guard PQstatus(handle) == CONNECTION_OK else { break }
                 }
@@ -186,7 +227,9 @@ final class DatabaseConnection {
             }
             throw firstError
         }
-        return Array(rows.dropFirst().dropLast())
+        var results = Array(rows.dropFirst().dropLast())
+        results.removeSubrange((isFirst ? 1 : 0)..<(isFirst ? 1 : 0) + settings.count)
+        return results
     }
 
     // MARK: Protocol

@@ -25,11 +25,11 @@ package final class LeaseConnection: Sendable {
         own.operationTimeout = leaseTTL
         pool = ConnectionPool(
             own, size: 1, purpose: "lease",
-            settings: """
-                SET TimeZone = 'UTC'; SET client_min_messages = error;
-                SET lock_timeout = \(LeaseStatements.lockWaitMilliseconds);
-                SET statement_timeout = \(max(Int64(leaseTTL.inMilliseconds), 100))
-                """,
+            settings: [
+                ("TimeZone", "UTC"), ("client_min_messages", "error"),
+                ("lock_timeout", String(LeaseStatements.lockWaitMilliseconds)),
+                ("statement_timeout", String(max(Int64(leaseTTL.inMilliseconds), 100))),
+            ],
             logger: logger, availabilityChanged: { _ in })
         pool.start()
     }

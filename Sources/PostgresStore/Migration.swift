@@ -16,6 +16,8 @@ struct Migration: Sendable {
         Migration(version: 10, name: "access", bytes: PackageResources.v0010_access_sql),
         Migration(version: 11, name: "audit", bytes: PackageResources.v0011_audit_sql),
         Migration(version: 12, name: "event-order", bytes: PackageResources.v0012_event_order_sql),
+        Migration(version: 13, name: "daily-events", bytes: PackageResources.v0013_daily_events_sql),
+        Migration(version: 14, name: "restore", bytes: PackageResources.v0014_restore_sql),
     ]
 
     /// The steps an election needs.

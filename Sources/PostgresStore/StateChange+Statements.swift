@@ -43,6 +43,9 @@ extension StateChange {
                 Statement(
                     "UPDATE cluster_nodes SET draining = FALSE, drain_deadline = NULL WHERE id = $1", [.id(node)])
             ]
+        case .restore(let state): Self.restore(state)
+        case .saveSetting(let key, let value, let actor, let time):
+            [Self.save(setting: key, value, by: actor, at: time)]
         case .audit(let record): [Self.audit(record)]
         case .completeRequest(let key, let response, let actor, let time, let fingerprint):
             [Self.complete(key: key, response: response, actor: actor, at: time, fingerprint: fingerprint)]

@@ -48,6 +48,10 @@ public enum StateChange: Sendable {
     case saveScheduling(NodeScheduling)
     /// It is empty; whether it is cordoned stays.
     case endNodeDrain(NodeID)
+    /// Takes over a backup: see `RestoredState`.
+    case restore(RestoredState)
+    /// nil: the setting goes.
+    case saveSetting(String, JSONValue?, by: String, at: WallTime)
     /// An entry of the audit trail, at the end of the chain. Last of all: its lock is held to the end of the transaction.
     case audit(JSONValue)
     /// Records the answer to a client's write. A key used before fails the whole write with `.duplicateRequest`.

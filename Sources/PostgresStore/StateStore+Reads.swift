@@ -72,7 +72,7 @@ extension StateStore {
                 .text(app?.rawValue), .int(max(limit, 0)), beforeID.map { .int($0) } ?? nil,
                 .optionalJSON(among.map { JSONText.encode(.array($0.map { .string($0.rawValue) })) }),
             ])
-        return try await read(statement, Self.event)
+        return try await readRecent(statement, Self.event)
     }
 
     /// Newest first.
@@ -87,7 +87,7 @@ extension StateStore {
             FROM scaling_decisions WHERE $1::text IS NULL OR app_name = $1
             ORDER BY timestamp DESC, id DESC LIMIT $2::bigint
             """, [.text(app?.rawValue), .int(max(limit, 0))])
-        return try await read(statement) { row throws(StoreError) in
+        return try await readRecent(statement) { row throws(StoreError) in
             StoredDecision(
                 id: try row.int64(0),
                 decision: ScalingDecision(
@@ -107,7 +107,7 @@ extension StateStore {
             FROM metrics WHERE app_name = $1 AND timestamp >= \(SQL.timestamp(2))
             ORDER BY timestamp DESC, id DESC LIMIT $3::bigint
             """, [.id(app), .time(since), .int(max(limit, 0))])
-        return try await read(statement) { row throws(StoreError) in
+        return try await readRecent(statement) { row throws(StoreError) in
             MetricRow(
                 app: app, time: try row.time(0), cpuPercent: row.values[1].flatMap(Double.init),
                 memoryPercent: row.values[2].flatMap(Double.init), rps: row.values[3].flatMap(Double.init),
@@ -169,6 +169,17 @@ extension StateStore {
             for row in try connection.run(statement, deadline: deadline) { values.append(try decode(row)) }
             return values
         }
+    }
+
+    /// As `read`, from the replica where there is one that keeps up: for records of what has happened, not for state
+    /// that something is decided by.
+    func readRecent<Value: Sendable>(
+        _ statement: Statement, _ decode: @escaping @Sendable (Row) throws(StoreError) -> Value
+    ) async throws(StoreError) -> [Value] {
+        guard let rows = await replica?.rows(statement) else { return try await read(statement, decode) }
+        var values: [Value] = []
+        for row in rows { values.append(try decode(row)) }
+        return values
     }
 
     func run<Value: Sendable>(

@@ -5,6 +5,7 @@ import OrchestryModel
 /// lease's. Reads are not.
 public final class StateStore: Sendable {
     let pool: ConnectionPool
+    let replica: Replica?
     let configuration: StoreConfiguration
     private let migrations: [Migration]
 
@@ -27,17 +28,17 @@ public final class StateStore: Sendable {
         self.configuration = configuration
         self.migrations = migrations
         let known = migrations.map(\.version).max() ?? 0
+        let timeout = String(Int64(configuration.statementTimeout.inMilliseconds))
+        let idle = String(Int64(configuration.idleInTransactionTimeout.inMilliseconds))
+        let settings = [
+            ("TimeZone", "UTC"), ("client_min_messages", "error"), ("statement_timeout", timeout),
+            ("lock_timeout", timeout), ("idle_in_transaction_session_timeout", idle), ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3"),
+        ]
         pool = ConnectionPool(
-            configuration, size: configuration.poolSize, purpose: "store",
-            settings: """
-                SET TimeZone = 'UTC'; SET client_min_messages = error;
-                SET statement_timeout = \(Int64(configuration.statementTimeout.inMilliseconds));
-                SET lock_timeout = \(Int64(configuration.statementTimeout.inMilliseconds));
-                SET idle_in_transaction_session_timeout = \(Int64(configuration.idleInTransactionTimeout.inMilliseconds));
-                SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
-                """,
-            logger: logger, warmUp: { Self.warmUp($0, schema: known, deadline: $1) },
-            availabilityChanged: availabilityChanged)
+            configuration, size: configuration.poolSize, purpose: "store", settings: settings, logger: logger,
+            warmUp: { Self.warmUp($0, schema: known, deadline: $1) }, availabilityChanged: availabilityChanged)
+        replica = configuration.ofReplica.map { Replica($0, settings: settings, logger: logger) }
         pool.start()
     }
 
@@ -48,15 +49,21 @@ public final class StateStore: Sendable {
     package var isAvailable: Bool { pool.isAvailable }
 
     /// Ends the threads and closes the connections once they have finished what they are doing.
-    public func shutdown() { pool.shutdown() }
+    public func shutdown() {
+        pool.shutdown()
+        replica?.pool.shutdown()
+    }
 
     /// Brings the database to the schema this release knows. Safe to call from several nodes at once, and again.
     /// - Throws: `.schemaTooNew` when a newer release has migrated it.
-    public func migrate() async throws(StoreError) {
+    public func migrate() async throws(StoreError) { try await migrate(upTo: .max) }
+
+    /// - Parameter limit: the last version to apply, as an earlier release would.
+    package func migrate(upTo limit: Int) async throws(StoreError) {
         let migrations = migrations
         // Longer than any other call: building an index may take its time, and another node may be migrating.
         try await pool.run(within: .seconds(120)) { connection, deadline throws(StoreError) in
-            try Migrator.apply(migrations, on: connection, deadline: deadline)
+            try Migrator.apply(migrations, upTo: limit, on: connection, deadline: deadline)
         }
     }
 
@@ -76,54 +83,6 @@ public final class StateStore: Sendable {
         let transaction = statements
         _ = try await pool.run(within: configuration.operationTimeout) { connection, deadline throws(StoreError) in
             try connection.transaction(transaction, deadline: deadline)
-        }
-    }
-
-    /// What `maintain` did.
-    package struct Maintenance: Hashable, Sendable {
-        package var partitionsAdded: Int
-        package var partitionsDropped: Int
-        package init(partitionsAdded: Int, partitionsDropped: Int) {
-            self.partitionsAdded = partitionsAdded
-            self.partitionsDropped = partitionsDropped
-        }
-    }
-
-    /// Makes the partitions of the coming days and months, drops those past their retention, forgets old idempotency
-    /// keys. To be called by the leader, about once an hour; a late call costs nothing, because rows that no partition
-    /// covers go to a default partition, and from there to the right one when it is made.
-    /// - Throws: as `write`.
-    package func maintain(now: WallTime, epoch: Epoch, leader: NodeID) async throws(StoreError) -> Maintenance {
-        let retention = configuration.retention
-        func cutoff(_ age: Duration) -> Statement.Parameter {
-            .time(WallTime(milliseconds: now.milliseconds - Int64(age.inMilliseconds)))
-        }
-        func add(_ table: String, unit: String) -> Statement {
-            // From the previous unit, for rows that come late, to two units ahead.
-            Statement(
-                """
-                SELECT count(*) FILTER (WHERE orchestry_add_partition('\(table)',
-                    date_trunc('\(unit)', \(SQL.timestamp(1))) + step * interval '1 \(unit)', interval '1 \(unit)'))
-                FROM generate_series(-1, 2) AS step
-                """,
-                [.time(now)])
-        }
-        func drop(_ table: String, unit: String, age: Duration) -> Statement {
-            Statement(
-                "SELECT orchestry_drop_partitions('\(table)', \(SQL.timestamp(1)), interval '1 \(unit)')", [cutoff(age)]
-            )
-        }
-        let statements = [
-            Self.fence(epoch: epoch, leader: leader),
-            Statement("DELETE FROM requests WHERE created_at < \(SQL.timestamp(1))", [cutoff(retention.requests)]),
-            add("events", unit: "month"), add("metrics", unit: "day"),
-            drop("events", unit: "month", age: retention.events), drop("metrics", unit: "day", age: retention.metrics),
-        ]
-        return try await pool.run(within: configuration.operationTimeout) { connection, deadline throws(StoreError) in
-            let results = try connection.transaction(statements, deadline: deadline)
-            return Maintenance(
-                partitionsAdded: try results[2][0].int(0) + results[3][0].int(0),
-                partitionsDropped: try results[4][0].int(0) + results[5][0].int(0))
         }
     }
 

@@ -3,28 +3,15 @@ import OrchestryModel
 
 /// How to reach PostgreSQL, and how long to wait for it.
 public struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebugStringConvertible {
-    /// How long rows are kept. Events go by whole months, metrics by whole days.
-    public struct Retention: Hashable, Sendable {
-        /// Default 90 days.
-        public var events: Duration
-        /// Default 7 days.
-        public var metrics: Duration
-        /// Idempotency keys and their answers. Default 24 hours.
-        public var requests: Duration
-        public init(
-            events: Duration = .seconds(90 * 86_400), metrics: Duration = .seconds(7 * 86_400),
-            requests: Duration = .seconds(86_400)
-        ) {
-            self.events = events
-            self.metrics = metrics
-            self.requests = requests
-        }
-    }
-
     /// A libpq URI (`postgresql://user:password@a,b/name`) or keywords (`host=a,b dbname=name`). Several hosts are
     /// tried in order; unless `target_session_attrs` says otherwise only one that accepts writes will do, so that a
-    /// promoted standby is followed.
+    /// promoted standby is followed. It may lead to pgbouncer, in any mode: then nothing is kept in a session.
     public var connectionString: String
+    /// The same for a standby that takes reads which may be a little old; any of several hosts will do. nil: none.
+    public var replicaConnectionString: String?
+    /// How old what a replica answers may be at most; else the primary is asked. By the lease, which is renewed about each
+    /// second: so nothing below two seconds makes sense, and clocks of primary and standby must agree that well.
+    public var replicaMaxLag: Duration
     /// Connections for queries, 1…100. The lease has one of its own on top.
     public var poolSize: Int
     /// For one host, from the first packet to the end of authentication.
@@ -37,22 +24,22 @@ public struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebug
     public var idleInTransactionTimeout: Duration
     /// Shown in `pg_stat_activity`; a suffix says what the connection is for.
     public var applicationName: String
-    public var retention: Retention
 
     public init(
-        connectionString: String, poolSize: Int = 4, connectTimeout: Duration = .seconds(3),
+        connectionString: String, replicaConnectionString: String? = nil, replicaMaxLag: Duration = .seconds(5),
+        poolSize: Int = 4, connectTimeout: Duration = .seconds(3),
         statementTimeout: Duration = .seconds(5), operationTimeout: Duration = .seconds(10),
-        idleInTransactionTimeout: Duration = .seconds(5), applicationName: String = "orchestry",
-        retention: Retention = Retention()
+        idleInTransactionTimeout: Duration = .seconds(5), applicationName: String = "orchestry"
     ) {
         self.connectionString = connectionString
+        self.replicaConnectionString = replicaConnectionString
+        self.replicaMaxLag = replicaMaxLag
         self.poolSize = poolSize
         self.connectTimeout = connectTimeout
         self.statementTimeout = statementTimeout
         self.operationTimeout = operationTimeout
         self.idleInTransactionTimeout = idleInTransactionTimeout
         self.applicationName = applicationName
-        self.retention = retention
     }
 
     /// Without the connection string, which may hold a password.
@@ -61,7 +48,18 @@ public struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebug
 
     /// - Throws: `StoreError.unavailable` when libpq can't read the connection string. Its text is not repeated,
     ///   because a password may be anywhere in it.
-    public func validate() throws(StoreError) { _ = try ConnectionTargets(connectionString) }
+    public func validate() throws(StoreError) {
+        _ = try ConnectionTargets(connectionString)
+        if let replicaConnectionString { _ = try ConnectionTargets(replicaConnectionString) }
+    }
+
+    /// For the connections to the replica.
+    var ofReplica: StoreConfiguration? {
+        guard let replicaConnectionString else { return nil }
+        var configuration = self
+        configuration.connectionString = replicaConnectionString
+        return configuration
+    }
 }
 
 /// The hosts of a connection string. libpq's asynchronous connect leaves time-outs to its caller, so a silent first

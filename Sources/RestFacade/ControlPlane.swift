@@ -8,6 +8,10 @@ package protocol ControlPlane: Sendable {
     func perform(_ request: ControlRequest) async -> ControlResponse
     /// Encrypts a value that a client sent, before it goes anywhere.
     func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret
+    /// Checks a backup that a client sent, and puts it where the leader finds it.
+    /// - Returns: its checksum, which names it.
+    /// - Throws: `Problem`, `ValidationError`.
+    func stage(_ backup: JSONValue) async throws -> String
     /// A write that was asked for was refused, here or by the leader.
     func noteRefusal(_ record: AuditRecord)
     /// What this node knows of the cluster; never waits for another node.

@@ -157,6 +157,13 @@ extension RestFacade {
         case .listTokens: return .listTokens
         case .revokeToken: return .revokeToken(try token(context))
         case .audit: return try audit(request)
+        case .backup: return .backup
+        case .restore:
+            let merge = try flag(request, "merge")
+            let document = try await body(request, limit: max(configuration.maxBodyBytes, Self.backupBytes))
+            return .restore(checksum: try await controlPlane.stage(document), merge: merge)
+        case .listSettings: return .listSettings
+        case .changeSettings: return .changeSettings(try Operation.parseSettings(try await body(request)))
         case .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI, .createToken,
             .eventStream, .dashboard, .dashboardFile:
             preconditionFailure("\(route) is answered elsewhere")  // A bug: `answer` never sends these here.
@@ -272,14 +279,20 @@ extension RestFacade {
         try await body(request, whenEmpty: [:])
     }
 
+    /// Largest backup that can be sent back: some thousand apps with all their revisions.
+    private static let backupBytes = 128 << 20
+
     /// The body as JSON. Never holds more of it than the limit.
-    private func body(_ request: Request, whenEmpty: JSONValue? = nil) async throws -> JSONValue {
+    /// - Parameter limit: bytes; nil: the configured one.
+    private func body(
+        _ request: Request, whenEmpty: JSONValue? = nil, limit: Int? = nil
+    ) async throws -> JSONValue {
         if let type = request.headers[.contentType]?.lowercased(), type.contains("yaml") {
             throw Problem(
                 status: 415, code: "unsupported-media-type", title: "The body must be JSON",
                 detail: "YAML is not read here: `orchestry register FILE` converts it, or send application/json.")
         }
-        let limit = configuration.maxBodyBytes
+        let limit = limit ?? configuration.maxBodyBytes
         if let announced = request.headers[.contentLength].flatMap(Int.init), announced > limit {
             throw Problem.tooLarge(limit: limit)
         }

@@ -105,8 +105,8 @@ package struct RestFacade: Sendable {
             .stepDown, .listApps,
             .appStatus, .appDocument, .appMetrics, .why, .events, .listSecrets, .showSecret, .setSecret,
             .removeSecret, .rollback, .pauseRollout, .resumeRollout, .abortRollout, .rolloutStatus, .revisions,
-            .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance, .listTokens, .revokeToken, .audit,
-            .usageOfApps, .appHistory:
+            .listNodes, .cordonNode, .uncordonNode, .drainNode, .rebalance, .backup, .restore, .listSettings,
+            .changeSettings, .listTokens, .revokeToken, .audit, .usageOfApps, .appHistory:
             return try await ask(route, request, context)
         case .createToken: return try await createToken(request, context)
         case .appLogs:

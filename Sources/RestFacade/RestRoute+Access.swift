@@ -23,13 +23,13 @@ extension RestRoute {
         case .scale, .autoscale, .setPolicy, .simulateMetrics: .apps(.scale)
         case .rollback, .pauseRollout, .resumeRollout, .abortRollout: .apps(.rollout)
         case .systemMetrics, .prometheusMetrics, .listSecrets, .showSecret, .clusterStatus, .clusterLeader,
-            .clusterHealth, .listNodes:
+            .clusterHealth, .listNodes, .listSettings:
             .cluster(.read)
         case .cordonNode, .uncordonNode, .drainNode, .rebalance: .cluster(.nodes)
         case .setSecret, .removeSecret: .cluster(.secrets)
         case .listTokens, .createToken, .revokeToken: .cluster(.tokens)
         case .audit: .cluster(.audit)
-        case .stepDown: .cluster(.cluster)
+        case .stepDown, .backup, .restore, .changeSettings: .cluster(.cluster)
         }
     }
 

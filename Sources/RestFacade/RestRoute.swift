@@ -9,6 +9,7 @@ package enum RestRoute: String, CaseIterable, Sendable {
     case rollback, pauseRollout, resumeRollout, abortRollout, rolloutStatus, revisions
     case clusterStatus, clusterLeader, clusterHealth, stepDown
     case listNodes, cordonNode, uncordonNode, drainNode, rebalance
+    case backup, restore, listSettings, changeSettings
     case listTokens, createToken, revokeToken, audit
     case health, openAPI, dashboard, dashboardFile
 
@@ -17,15 +18,16 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .register, .plan, .start, .stop, .scale, .autoscale, .retry, .setPolicy, .simulateMetrics, .simulate,
             .stepDown,
             .rollback,
-            .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance,
+            .pauseRollout, .resumeRollout, .abortRollout, .cordonNode, .uncordonNode, .drainNode, .rebalance, .restore,
             .createToken:
             .post
         case .deleteApp, .removeSecret, .revokeToken: .delete
         case .setSecret: .put
+        case .changeSettings: .patch
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
             .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
-            .openAPI, .rolloutStatus, .revisions, .listNodes, .listTokens, .audit, .appHistory, .eventStream,
-            .dashboard, .dashboardFile, .usageOfApps:
+            .openAPI, .rolloutStatus, .revisions, .listNodes, .backup, .listSettings, .listTokens, .audit,
+            .appHistory, .eventStream, .dashboard, .dashboardFile, .usageOfApps:
             .get
         }
     }
@@ -79,6 +81,9 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .clusterLeader: "/cluster/leader"
         case .clusterHealth: "/cluster/health"
         case .stepDown: "/cluster/step-down"
+        case .backup: "/backup"
+        case .restore: "/restore"
+        case .listSettings, .changeSettings: "/settings"
         case .health: "/health"
         case .openAPI: "/openapi.json"
         case .dashboard: "/ui"

@@ -59,7 +59,7 @@ public struct Reconciler: Sendable {
     }
 
     let epoch: Epoch
-    let settings: ReconcilerSettings
+    private(set) var settings: ReconcilerSettings
     var generator: SplitMix64
 
     var apps: [AppName: AppRecord] = [:]
@@ -91,6 +91,9 @@ public struct Reconciler: Sendable {
     var now: Instant
     var wall = WallTime(milliseconds: 0)
     var outputs: [Output] = []
+
+    /// How long a silent node's instances wait to be placed elsewhere, from now on.
+    public mutating func set(deadAfter: Duration) { settings.deadAfter = deadAfter }
 
     /// - Parameter seed: decides the instance ids to come; different for each epoch.
     public init(epoch: Epoch, settings: ReconcilerSettings = ReconcilerSettings(), now: Instant, seed: UInt64) {

@@ -10,7 +10,8 @@ public final class PrivateEngine: Sendable {
     public let socket: String
     private let folder: TemporaryFolder
     private let log: String
-    private let process: ChildProcess
+    private let command: (executable: String, arguments: [String])
+    private let process: Mutex<ChildProcess>
     private let watchdog: Mutex<Watchdog?>
 
     /// nil when it can be used here, else what is missing.
@@ -47,7 +48,7 @@ public final class PrivateEngine: Sendable {
             """, [folder.path])
         self.watchdog = Mutex(watchdog)
         let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin"
-        let command = lab.command(
+        command = lab.command(
             in: member, "/usr/bin/unshare",
             [
                 "--mount", "--propagation", "private", "dockerd", "--host", "unix://\(socket)", "--config-file",
@@ -55,7 +56,15 @@ public final class PrivateEngine: Sendable {
                 folder.appending("exec"), "--pidfile", folder.appending("pid"), "--bip", "10.\(50 + number).0.1/24",
                 "--default-address-pool", "base=10.\(50 + number).128.0/17,size=24",
             ], environment: ["PATH": path])
-        process = try ChildProcess(command.executable, command.arguments, output: log, ownSession: true)
+        process = Mutex(try ChildProcess(command.executable, command.arguments, output: log, ownSession: true))
+    }
+
+    /// Ends the daemon, as for an upgrade, and begins to start it again: its containers end, too.
+    public func restart() throws {
+        process.withLock { $0 }.signal(SIGTERM)
+        process.withLock { $0 }.wait()
+        let next = try ChildProcess(command.executable, command.arguments, output: log, ownSession: true)
+        process.withLock { $0 = next }
     }
 
     /// Waits until it answers, and gives it images of the machine's engine.
@@ -87,6 +96,6 @@ public final class PrivateEngine: Sendable {
 
     deinit {
         watchdog.withLock { $0 = nil }
-        process.wait()
+        process.withLock { $0 }.wait()
     }
 }

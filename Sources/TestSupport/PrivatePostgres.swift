@@ -36,6 +36,8 @@ public final class PrivatePostgres: Sendable {
     private let binaries: String
     private let state = Mutex(State())
     private let watchdog: Watchdog
+    /// Under all it writes, where one was asked for.
+    public let disk: SmallDisk?
 
     /// Whether the server's programs are on this machine.
     public static var isInstalled: Bool { findBinaries() != nil }
@@ -58,12 +60,18 @@ public final class PrivatePostgres: Sendable {
     ///   - place: a namespace to run in; nil: the loopback interface.
     ///   - settings: `name=value`, on top of what suits a test.
     ///   - primary: whose streaming standby it becomes, by `pg_basebackup`; nil: a server of its own.
-    public init(in place: Place? = nil, settings: [String] = [], standbyOf primary: PrivatePostgres? = nil) throws {
+    ///   - diskMegabytes: size of a file system of its own; nil: where temporary files are.
+    public init(
+        in place: Place? = nil, settings: [String] = [], standbyOf primary: PrivatePostgres? = nil,
+        diskMegabytes: Int? = nil
+    ) throws {
         guard let binaries = Self.findBinaries() else { throw StartError(description: "PostgreSQL is not installed") }
         self.binaries = binaries
         self.place = place
         self.settings = settings
-        folder = try TemporaryFolder("postgres")
+        let folder = try TemporaryFolder("postgres")
+        self.folder = folder
+        disk = try diskMegabytes.map { try SmallDisk(at: folder.path, megabytes: $0) }
         host = place.map { $0.lab.address(of: $0.member) } ?? "127.0.0.1"
         port = place == nil ? freePort() : 5432
         watchdog = try Watchdog(

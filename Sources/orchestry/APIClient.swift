@@ -60,9 +60,14 @@ struct APIClient {
 
     /// - Parameter headers: conditions such as `If-Match`.
     func post(
-        _ path: String, _ body: JSONValue? = nil, headers: [(String, String)] = [], app: String? = nil
+        _ path: String, _ body: JSONValue? = nil, query: [(String, String)] = [], headers: [(String, String)] = [],
+        app: String? = nil
     ) async throws -> JSONValue {
-        try await send(.POST, path, body: body, headers: headers, app: app)
+        try await send(.POST, path, query: query, body: body, headers: headers, app: app)
+    }
+
+    func patch(_ path: String, _ body: JSONValue) async throws -> JSONValue {
+        try await send(.PATCH, path, body: body)
     }
 
     func put(_ path: String, _ body: JSONValue) async throws -> JSONValue { try await send(.PUT, path, body: body) }
@@ -160,7 +165,7 @@ struct APIClient {
             request.body = .bytes(ByteBuffer(bytes: body.jsonBytes()))
         }
         let response = try await http.execute(request, timeout: Self.answerLimit)
-        let bytes = try await response.body.collect(upTo: 64 << 20)
+        let bytes = try await response.body.collect(upTo: 256 << 20)
         let answer: JSONValue
         do {
             answer = try JSONValue(json: bytes.readableBytesView)

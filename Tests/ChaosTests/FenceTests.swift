@@ -4,7 +4,7 @@ import Testing
 
 /// A transaction of a leader is held up on its way to PostgreSQL, and arrives when its successor has written: with the
 /// fence, and without it, which shows that the checker would notice.
-@Suite(.serialized, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
+@Suite(.serialized, .endsSharedClusters, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
 struct FenceTests {
     @Test func `a frozen leader's transaction is refused when its successor has written`() async throws {
         try await SharedCluster.relayed.use { cluster, round in

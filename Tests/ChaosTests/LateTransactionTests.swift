@@ -6,7 +6,7 @@ import Testing
 /// has nothing against them: the epoch is the lease's.
 ///
 /// Each schedule ends with the leader's death, so that the next one reads what PostgreSQL really holds.
-@Suite(.serialized, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
+@Suite(.serialized, .endsSharedClusters, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
 struct LateTransactionTests {
     @Test func `a transaction given up arrives after the same leader has written again`() async throws {
         try await playGivingUp(

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// PostgreSQL goes away for everybody, or changes places.
-@Suite(.serialized, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
+@Suite(.serialized, .endsSharedClusters, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
 struct PostgresFaultTests {
     @Test func `PostgreSQL crashes and is started again`() async throws {
         try await SharedCluster.plain.run(

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Faults of processes and of the network between namespaces.
-@Suite(.serialized, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
+@Suite(.serialized, .endsSharedClusters, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
 struct ProcessAndNetworkTests {
     @Test func `the leader is killed`() async throws {
         try await SharedCluster.plain.run(

@@ -4,7 +4,7 @@ import Testing
 
 /// Faults that packet filters can't make: lateness, silence of an open connection, resets. Every connection between
 /// nodes and to PostgreSQL goes through a relay of the test.
-@Suite(.serialized, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
+@Suite(.serialized, .endsSharedClusters, .enabled(if: obstacle == nil, "\(obstacle ?? "")"), .timeLimit(.minutes(10)))
 struct RelayTests {
     @Test func `200 ms between the nodes`() async throws {
         try await SharedCluster.relayed.run(

@@ -49,6 +49,27 @@ actor SharedCluster {
             }
         }
     }
+
+    func tearDown() async throws {
+        defer { cluster = nil }
+        try await cluster?.tearDown()
+    }
+}
+
+/// Takes shared clusters down at the end of a suite: nine nodes that nobody uses would slow all that is tested after.
+struct SharedClustersEnd: SuiteTrait, TestScoping {
+    func provideScope(
+        for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
+    ) async throws {
+        let outcome: Result<Void, any Error>
+        do { outcome = .success(try await function()) } catch { outcome = .failure(error) }
+        for cluster in [SharedCluster.plain, .relayed, .patient] { try await cluster.tearDown() }
+        try outcome.get()
+    }
+}
+
+extension Trait where Self == SharedClustersEnd {
+    static var endsSharedClusters: Self { Self() }
 }
 
 /// Runs a scenario on a cluster; prints the account, and the logs when something was found.

@@ -33,6 +33,7 @@ struct FakeServer: Sendable {
         func seal(_ value: String, name: SecretName) throws(Problem) -> SealedSecret {
             SealedSecret(name: name, version: 0, keyID: "key", box: String(value.reversed()))
         }
+        func stage(_ backup: JSONValue) async throws -> String { backup["checksum"]?.stringValue ?? "none" }
         func noteRefusal(_ record: AuditRecord) {}
         func clusterView() async -> ClusterView {
             let nodes = (1...3).map { number in

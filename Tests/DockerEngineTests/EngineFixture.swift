@@ -36,7 +36,7 @@ enum EngineFixture {
         }
         let left = await docker(["ps", "-aq", "--filter", "label=orchestry.cluster=\(cluster)"]).split(separator: "\n")
         if !left.isEmpty { await docker(["rm", "-fv"] + left.map(String.init)) }
-        await docker(["network", "rm", engine.configuration.network])
+        await TestEngine.removeNetworks(ofEnded: cluster.rawValue)
         await engine.shutdown()
         try outcome.get()
     }

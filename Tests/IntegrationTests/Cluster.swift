@@ -47,8 +47,21 @@ final class Cluster: Sendable {
         var bootstrapToken: String?
         /// Each node's certificate files in a folder of its own, as on other machines; else all read the operator's.
         var hasOwnCertificateFiles = false
+        /// The cluster's id, and a file with its keys for secrets, where another cluster had them before.
+        var name: String?
+        var secretKeys: String?
+        /// More sections, each one line.
+        var more: [String] = []
         /// By node, where it is not the usual year.
         var certificateDays: [String: Int] = [:]
+        /// Of PostgreSQL: `name=value`.
+        var postgresSettings: [String] = []
+        /// A synchronous standby beside it, in the nodes' connection string.
+        var hasStandby = false
+        /// Sizes of file systems of their own: of PostgreSQL, and of each node's data and log. Takes root.
+        var postgresMegabytes: Int?
+        var dataMegabytes: Int?
+        var logMegabytes: Int?
 
         /// Only what the cluster protocol needs: no nginx, no container engine, the log an operator would have.
         static let protocolOnly = Options(
@@ -63,6 +76,10 @@ final class Cluster: Sendable {
     let name: String
     let folder: TemporaryFolder
     let postgres: PrivatePostgres
+    let standby: PrivatePostgres?
+    /// Under the nodes' data, and under their logs.
+    let dataDisks: [SmallDisk]
+    let logDisks: [SmallDisk]
     let members: [Member]
     let database: String
     let processes: Processes
@@ -91,9 +108,11 @@ final class Cluster: Sendable {
     init(_ label: String, _ options: Options = Options(), starts: Bool = true) async throws {
         self.options = options
         let suffix = String(UInt32.random(in: 0...UInt32.max), radix: 36)
-        name = "it-\(label)-\(suffix)"
-        folder = try TemporaryFolder("orchestry-\(label)")
-        postgres = try PrivatePostgres()
+        name = options.name ?? "it-\(label)-\(suffix)"
+        folder = try TemporaryFolder(label)
+        let postgres = try PrivatePostgres(
+            settings: options.postgresSettings, diskMegabytes: options.postgresMegabytes)
+        self.postgres = postgres
         http = HTTPClient(eventLoopGroupProvider: .singleton)
         processes = Processes()
         let folderPath = folder.path
@@ -105,9 +124,27 @@ final class Cluster: Sendable {
         }
         let certificates = CertificateFolder(path: folderPath + "/certs")
         try certificates.initialize()
-        _ = try SecretKeyFile.addKey(to: folderPath + "/secrets.key")
+        if let keys = options.secretKeys {
+            try FileManager.default.copyItem(atPath: keys, toPath: folderPath + "/secrets.key")
+        } else {
+            _ = try SecretKeyFile.addKey(to: folderPath + "/secrets.key")
+        }
         if let token = options.bootstrapToken { try PrivateFile.create(folderPath + "/bootstrap", token + "\n") }
-        database = try postgres.makeDatabase()
+        let database = try postgres.makeDatabase()
+        let standby = options.hasStandby ? try Self.makeStandby(of: postgres) : nil
+        self.standby = standby
+        self.database =
+            standby.map {
+                database.replacing(":\(postgres.port)/", with: ":\(postgres.port),127.0.0.1:\($0.port)/")
+                    + "?target_session_attrs=read-write"
+            } ?? database
+        dataDisks = try Self.makeDisks(members.map { $0.folder + "/data" }, options.dataMegabytes)
+        logDisks = try Self.makeDisks(members.map { $0.folder + "/logs" }, options.logMegabytes)
+        for disk in logDisks {
+            try FileManager.default.createSymbolicLink(
+                atPath: URL(filePath: disk.path).deletingLastPathComponent().appending(path: "log").path,
+                withDestinationPath: disk.path + "/log")
+        }
         for member in members {
             let name = member.id.rawValue
             try certificates.issue(
@@ -126,6 +163,18 @@ final class Cluster: Sendable {
                 toFile: member.folder + "/config.yaml", atomically: true, encoding: .utf8)
         }
         if starts { try await startAll() }
+    }
+
+    private static func makeStandby(of postgres: PrivatePostgres) throws -> PrivatePostgres {
+        let standby = try PrivatePostgres(standbyOf: postgres)
+        try postgres.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        try postgres.query("SELECT pg_reload_conf()")
+        return standby
+    }
+
+    private static func makeDisks(_ paths: [String], _ megabytes: Int?) throws -> [SmallDisk] {
+        guard let megabytes else { return [] }
+        return try paths.map { try SmallDisk(at: $0, megabytes: megabytes) }
     }
 
     /// - Parameter outside: controllers that somebody else runs.
@@ -165,6 +214,7 @@ final class Cluster: Sendable {
             engine: {\((["socket: \(TestEngine.socket)"] + options.engineSettings).joined(separator: ", "))}
             secrets: {key_file: \(folder.path)/secrets.key}
             log: {level: \(options.logLevel)}
+            \(options.more.joined(separator: "\n"))
             \(auth)
             """
     }
@@ -265,9 +315,10 @@ final class Cluster: Sendable {
     }
 
     func send(
-        _ method: HTTPMethod, _ path: String, to member: Member, headers: [(String, String)]
+        _ method: HTTPMethod, _ path: String, to member: Member, body: JSONValue? = nil,
+        headers: [(String, String)] = []
     ) async throws -> Answer {
-        try await send(method, "http://127.0.0.1:\(member.apiPort)\(path)", headers: headers)
+        try await send(method, "http://127.0.0.1:\(member.apiPort)\(path)", body: body, headers: headers)
     }
 
     /// A request to an app through a node's nginx.
@@ -387,9 +438,8 @@ final class Cluster: Sendable {
         let containers = try Self.docker(["ps", "-aq", "--filter", "label=orchestry.cluster=\(name)"])
             .split(separator: "\n").map(String.init)
         if !containers.isEmpty { try Self.docker(["rm", "-f"] + containers) }
-        let networks = try Self.docker(["network", "ls", "-q", "--filter", "label=orchestry.cluster=\(name)"])
-            .split(separator: "\n").map(String.init)
-        if !networks.isEmpty { try Self.docker(["network", "rm"] + networks) }
+        await TestEngine.removeNetworks(ofEnded: name)
+        standby?.stop(immediately: true)
         postgres.stop(immediately: true)
         try await http.shutdown()
     }

@@ -95,6 +95,52 @@ struct HostTests {
         }
     }
 
+    @Test(.enabled(if: isLongWanted, "takes a minute: set ORCHESTRY_DEV_THREE_HOSTS"))
+    func `the container engine of one of two hosts is restarted`() async throws {
+        try await withHosts(workers: 2, controllersRunContainers: false, deadAfter: "30s") { cluster in
+            let engines = cluster.hosts.filter { $0.engine != nil }
+            try await waitForNodes(engines, of: cluster)
+            let (victim, asked) = (cluster.host("worker-2"), cluster.hosts[0])
+            try await cluster.post("/apps/register", Cluster.document("web"), to: asked)
+            try await cluster.post("/apps/web/scale", ["replicas": 4], to: asked)
+            let even: [String: Int] = ["worker-1": 2, "worker-2": 2]
+            try await eventuallyTrue("the app runs on both hosts", within: .seconds(60)) {
+                try await cluster.placement(of: "web", via: asked) == even
+            }
+            let progress = Progress()
+            let loads = cluster.hosts.map { host in
+                Task { try await cluster.load("web", through: host, clients: 1, for: .seconds(300), progress) }
+            }
+            defer { progress.end() }
+            try await progress.reaches(200)
+            let before = try await onOwnThread { Set(try cluster.containers(on: victim).values) }
+            let begun = ContinuousClock.now
+            try await onOwnThread { try victim.engine?.restart() }
+            let ended = ContinuousClock.now - begun
+            try await eventuallyTrue(
+                "all four instances are ready again, in new containers there", within: .seconds(90)
+            ) {
+                guard try await cluster.placement(of: "web", via: asked)?.values.reduce(0, +) == 4 else { return false }
+                // The daemon may not answer yet.
+                let now = try? await onOwnThread { Set(try cluster.containers(on: victim).values) }
+                return now.map { $0.isDisjoint(with: before) } ?? false
+            }
+            let back = ContinuousClock.now - begun
+            progress.end()
+            var total = Outcome()
+            for load in loads {
+                let outcome = try await load.value
+                total.done += outcome.done
+                total.failed += outcome.failed
+                total.longest = max(total.longest, outcome.longest)
+            }
+            print(
+                "fault engine: restarted on one of two hosts, down for \(ended); 4 of 4 ready again after \(back); requests "
+                    + "\(total.done) ok, \(total.failed.count) failed, slowest \(total.longest)")
+            #expect(total.failed.isEmpty, "\(total.failed.prefix(5))")
+        }
+    }
+
     private func waitForNodes(_ wanted: [HostCluster.Host], of cluster: HostCluster) async throws {
         try await eventuallyTrue("all nodes are ready", within: .seconds(60)) {
             // A node that does not listen yet is not ready.

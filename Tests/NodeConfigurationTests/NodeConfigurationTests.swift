@@ -99,7 +99,7 @@ struct NodeConfigurationTests {
             ("250ms", Duration.milliseconds(250)), ("2s", .seconds(2)), ("1m", .seconds(60)), ("3", .seconds(3)),
         ] {
             environment["ORCHESTRY_API_LEADER_WAIT"] = text
-            let wait = try? await NodeConfiguration.load(file: nil, environment: environment).leaderWait
+            let wait = try? await NodeConfiguration.load(file: nil, environment: environment).dynamic.leaderWait
             #expect(wait == expected)
         }
     }

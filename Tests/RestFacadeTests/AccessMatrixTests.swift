@@ -84,6 +84,8 @@ struct AccessMatrixTests {
         case .simulateMetrics, .simulate: [:]
         case .setSecret: ["value": "x"]
         case .createToken: ["name": "new", "role": "viewer"]
+        case .restore: ["checksum": "c"]
+        case .changeSettings: ["log.level": "debug"]
         default: nil
         }
     }

@@ -121,6 +121,11 @@ struct FacadeRouteTests {
         Row(.post, "/nodes/n-1/drain", ["deadlineSeconds": 90], .drainNode(node, deadlineSeconds: 90)),
         Row(.post, "/cluster/rebalance", .rebalance(maxMoves: 1)),
         Row(.post, "/cluster/rebalance", ["maxMoves": 4], .rebalance(maxMoves: 4)),
+        Row(.get, "/backup", .backup), Row(.get, "/settings", .listSettings),
+        Row(.post, "/restore", ["checksum": "c"], .restore(checksum: "c", merge: false)),
+        Row(.post, "/restore?merge=true", ["checksum": "c"], .restore(checksum: "c", merge: true)),
+        Row(.patch, "/settings", ["log.level": "debug"], .changeSettings(["log.level": "debug"])),
+        Row(.patch, "/settings", ["log.level": nil], .changeSettings(["log.level": nil])),
     ]
 
     @Test(arguments: rows)

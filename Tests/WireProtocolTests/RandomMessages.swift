@@ -215,7 +215,7 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...23) {
+        switch int(0...26) {
         case 0: .register(document: document(), condition: maybe { $0.condition() })
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document(), condition: maybe { $0.condition() })
@@ -251,6 +251,9 @@ struct MessageMaker {
                 app: maybe { $0.app() }, after: maybe { Int64($0.int(0...9)) }, limit: int(1...1000), isRaw: chance())
         case 21: .plan(documents: list { $0.document() })
         case 22: .usageOfApps
+        case 24: .restore(checksum: text(64), merge: chance())
+        case 25: .changeSettings(["log.level": .string(text(9)), "retention.events_days": .int(Int64(int(1...9)))])
+        case 26: .backup
         default: .why(app())
         }
     }

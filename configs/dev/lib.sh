@@ -36,7 +36,7 @@ install_missing() {
 
 install_build_packages() {
     install_missing /usr/include/postgresql/libpq-fe.h=libpq-dev /usr/include/sqlite3.h=libsqlite3-dev \
-        pkg-config=pkg-config
+        /usr/include/zlib.h=zlib1g-dev pkg-config=pkg-config
     command -v swift >/dev/null || die "the Swift toolchain (6.2 or later) is not on PATH: see https://www.swift.org/install/linux/"
 }
 
@@ -84,6 +84,7 @@ postgres_user() { if [ "$(id -u)" = 0 ]; then echo postgres; else id -un; fi; }
 as_postgres() { if [ "$(id -u)" = 0 ]; then setpriv --reuid=postgres --regid=postgres --init-groups env HOME=/tmp "$@"; else "$@"; fi; }
 pg_bin() { ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1; }
 
-alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+# Whether the process whose number is in the file is one of ours: after a crash of the machine it may be anybody's.
+alive() { [ -s "$1" ] && grep -qsaF "$DEV_DIR/" "/proc/$(cat "$1")/cmdline"; }
 
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

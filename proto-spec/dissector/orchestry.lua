@@ -456,7 +456,9 @@ local OPERATIONS = {
     listNodes = { fields = {} }, pauseRollout = OF_APP, resumeRollout = OF_APP, abortRollout = OF_APP,
     rolloutStatus = OF_APP, revisions = OF_APP, rollback = { fields = { _0 = "name", ["to?"] = "whole" } },
     cordonNode = OF_APP, uncordonNode = OF_APP, drainNode = { fields = { _0 = "name", deadlineSeconds = "whole" } },
-    rebalance = { fields = { maxMoves = "whole" } }, listTokens = { fields = {} }, tokensInForce = { fields = {} },
+    rebalance = { fields = { maxMoves = "whole" } }, restore = { fields = { checksum = "text", merge = "flag" } },
+    changeSettings = { fields = { _0 = "any" } }, backup = { fields = {} }, listSettings = { fields = {} },
+    listTokens = { fields = {} }, tokensInForce = { fields = {} },
     createToken = { fields = { _0 = { fields = {
         name = "text", grant = GRANT, ["expiresSeconds?"] = "whole", hash = "text" } } } },
     revokeToken = { fields = { _0 = "text" } },

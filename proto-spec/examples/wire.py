@@ -346,6 +346,7 @@ OPERATIONS = {
     "createToken": {"_0": {"name": str, "grant": GRANT, "expiresSeconds?": int, "hash": str}},
     "audit": {"app?": app, "after?": int, "limit": int, "isRaw": bool},
     "listNodes": {}, "rollback": {"_0": app, "to?": int}, "rebalance": {"maxMoves": int},
+    "restore": {"checksum": str, "merge": bool}, "changeSettings": {"_0": anything}, "backup": {}, "listSettings": {},
     "overview": {}, "appHistory": {"_0": app, "minutes": int}, "eventsAfter": {"_0": int, "limit": int},
     "followLog": {"_0": str, "session": str, "cursor?": str, "tail?": int},
     "drainNode": {"_0": app, "deadlineSeconds": int}, **dict.fromkeys(["cordonNode", "uncordonNode"], {"_0": app}),

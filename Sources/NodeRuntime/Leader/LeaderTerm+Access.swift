@@ -96,10 +96,10 @@ extension LeaderTerm {
         var before: Application?
         if case .app(let name) = request.operation.scope { before = applications[name] }
         let after = plan.deleted != nil ? nil : plan.application ?? before
-        return .audit(
-            AuditRecord(
-                request, time: surroundings.clock.wall(), node: surroundings.me.id, before: before, after: after
-            ).json)
+        var record = AuditRecord(
+            request, time: surroundings.clock.wall(), node: surroundings.me.id, before: before, after: after)
+        record.changes += plan.differences
+        return .audit(record.json)
     }
 
     /// What is carried out without a transaction goes by way of the outbox.

@@ -53,6 +53,17 @@ extension LeaderTerm {
 }
 
 extension LeaderTerm {
+    /// As after a doubt. Called under the write lock.
+    func readAgain() async {
+        isInDoubt = true
+        do {
+            try await settle()
+        } catch {
+            logger.warning(
+                "What was written is read again as soon as PostgreSQL answers", metadata: ["error": "\(error)"])
+        }
+    }
+
     /// Ends a doubt also when nobody writes.
     func settleInPassing() async {
         guard isInDoubt else { return }

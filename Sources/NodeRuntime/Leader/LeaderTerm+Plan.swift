@@ -78,7 +78,7 @@ extension LeaderTerm {
     }
 
     /// Two apps can't answer for the same host and path: the second would break or shadow the first.
-    private func refuseTakenHosts(of spec: AppSpec, among applications: [AppName: Application]) throws {
+    func refuseTakenHosts(of spec: AppSpec, among applications: [AppName: Application]) throws {
         guard spec.kind == .http else { return }
         for other in applications.values where other.name != spec.name && other.spec.kind == .http {
             let shared = Set(other.spec.routing.hosts).intersection(spec.routing.hosts)

@@ -1,4 +1,5 @@
 import Autoscaling
+import NodeConfiguration
 import OrchestryModel
 import PostgresStore
 import RestFacade
@@ -58,6 +59,11 @@ extension LeaderTerm {
         case .rolloutStatus(let name): return rolloutStatus(of: try application(name))
         case .revisions(let name): return try await revisions(of: try application(name))
         case .listNodes: return listNodes()
+        case .backup:
+            return try await Backups.make(
+                from: surroundings.store, cluster: surroundings.configuration.cluster, at: surroundings.clock.wall())
+        case .listSettings:
+            return try await RuntimeSettings.list(from: surroundings.store, over: surroundings.configuration)
         case .usageOfApps: return usageOfApps(within: grant)
         case .overview: return overview(within: grant)
         case .eventsAfter(let id, let limit):

@@ -2,6 +2,7 @@ import Autoscaling
 import DockerEngine
 import Logging
 import MetricsCache
+import NodeConfiguration
 import OrchestryModel
 import PostgresStore
 import RestFacade
@@ -35,6 +36,9 @@ actor LeaderTerm {
         var scaling: ScalingState
         var secretKeys: SecretKeys?
         var hostPolicy: HostPolicy
+        var configuration: NodeConfiguration
+        /// As they are set at run time, at this moment.
+        var settings: @Sendable () -> DynamicSettings
         var reviewer: ImageReviewer
         var logger: Logger
         var isActive: @Sendable (Epoch) -> Bool
@@ -101,7 +105,7 @@ actor LeaderTerm {
     private let inputs: AsyncStream<Input>
     private let continuation: AsyncStream<Input>.Continuation
 
-    init(epoch: Epoch, deadAfter: Duration, surroundings: Surroundings) {
+    init(epoch: Epoch, surroundings: Surroundings) {
         self.epoch = epoch
         self.surroundings = surroundings
         var logger = surroundings.logger
@@ -110,7 +114,7 @@ actor LeaderTerm {
         writer = ObservationWriter(
             store: surroundings.store, epoch: epoch, node: surroundings.me.id, logger: logger)
         var settings = ReconcilerSettings()
-        settings.deadAfter = deadAfter
+        settings.deadAfter = surroundings.settings().deadAfter
         reconciler = Reconciler(
             epoch: epoch, settings: settings, now: surroundings.clock.now(),
             seed: epoch.rawValue &* 0x9E37_79B9_7F4A_7C15)
@@ -141,6 +145,7 @@ actor LeaderTerm {
             group.addTask { await self.evaluateEachSecond() }
             group.addTask { await self.scrapeEachSecond() }
             group.addTask { await self.maintain() }
+            group.addTask { await self.retain() }
             for await input in inputs {
                 waiting.subtract(1, ordering: .relaxed)
                 // While leadership is in doubt nothing is decided; the inputs wait.
@@ -314,19 +319,13 @@ actor LeaderTerm {
         while !Task.isCancelled {
             do { try await Task.sleep(for: .seconds(1)) } catch { return }
             round += 1
+            reconciler.set(deadAfter: surroundings.settings().deadAfter)
             guard surroundings.isActive(epoch) else { continue }
             await settleInPassing()
             await saveUnsaved()
             guard round % 10 == 0 else { continue }
             let wall = surroundings.clock.wall()
             for info in surroundings.connectedPeers() + [surroundings.me] { writer.saw(info, at: wall) }
-            if round % 600 == 10 {
-                do {
-                    _ = try await surroundings.store.maintain(now: wall, epoch: epoch, leader: surroundings.me.id)
-                } catch {
-                    logger.warning("Retention could not run; trying again later", metadata: ["error": "\(error)"])
-                }
-            }
         }
     }
 

@@ -102,8 +102,10 @@ final class AccessKeeper: Sendable {
     /// everybody. Where this node asks for no credentials, the worker's word is as good as anybody's.
     /// - Returns: the request as this node would have taken it, or why it is refused.
     func vouch(for request: ControlRequest, from worker: NodeID) async -> Result<ControlRequest, Problem> {
-        // Between nodes.
-        if case .tokensInForce = request.operation, request.caller == nil { return .success(request) }
+        // Between nodes: what every node must know, and no client's question.
+        if request.caller == nil, [.tokensInForce, .listSettings].contains(request.operation) {
+            return .success(request)
+        }
         guard settings.isRequired else { return .success(request) }
         // Failures count against the worker, which has refused what it could: its word for an address is no better.
         switch await gatekeeper.identify(authorization: request.caller?.credential, address: "\(worker)") {

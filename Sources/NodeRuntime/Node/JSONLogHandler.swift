@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Logging
 import Synchronization
 
@@ -8,15 +9,27 @@ package struct JSONLogHandler: LogHandler {
     package enum Format: Sendable { case json, text }
 
     package var metadata: Logger.Metadata = [:]
-    package var logLevel: Logger.Level
+    /// One for the process: setting it for one logger has no effect.
+    package var logLevel: Logger.Level {
+        get { Logger.Level.allCases[Self.level.load(ordering: .relaxed)] }
+        set {}
+    }
+    /// A place among all levels.
+    private static let level = Atomic(Logger.Level.allCases.firstIndex(of: .info) ?? 0)
     private let label: String
     private let format: Format
-    private static let output = Mutex(FileHandle.standardError)
+    /// Held while a line is written, so that lines stay whole.
+    private static let output = Mutex(())
 
-    package init(label: String, level: Logger.Level, format: Format) {
+    package init(label: String, format: Format) {
         self.label = label
-        self.logLevel = level
         self.format = format
+    }
+
+    /// For all loggers, from now on. What is not a level changes nothing.
+    package static func setLevel(_ name: String) {
+        guard let level = Logger.Level.allCases.firstIndex(where: { $0.rawValue == name }) else { return }
+        self.level.store(level, ordering: .relaxed)
     }
 
     package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -33,7 +46,16 @@ package struct JSONLogHandler: LogHandler {
             case .json: jsonLine(event, facts: facts, time: time)
             case .text: textLine(event, facts: facts, time: time)
             }
-        Self.output.withLock { $0.write(Data((line + "\n").utf8)) }
+        Self.output.withLock { _ in Self.write(line + "\n") }
+    }
+
+    /// A full disk, or nobody who reads: then the line is lost, and the node goes on.
+    private static func write(_ line: String) {
+        var bytes = Array(line.utf8)[...]
+        while !bytes.isEmpty {
+            let written = bytes.withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
+            if written > 0 { bytes = bytes.dropFirst(written) } else if errno != EINTR { return }
+        }
     }
 
     private func jsonLine(_ event: LogEvent, facts: Logger.Metadata, time: String) -> String {

@@ -232,7 +232,7 @@ extension Node {
         } else if !isWorker, !request.operation.isWrite,
             transport.connectedPeers.contains(where: { $0.id == peer && $0.role == .worker })
         {
-            let response = await NodeControlPlane(node: self, leaderWait: configuration.leaderWait).perform(request)
+            let response = await NodeControlPlane(node: self).perform(request)
             transport.reply(.forwardResponse(response), to: peer, correlation: correlation)
         } else {
             transport.reply(

@@ -120,6 +120,9 @@ extension Node {
                 return ControlResponse(
                     body: Presentation.events(
                         try await store.events(app: app, among: grant?.apps, limit: limit).map { ($0.id, $0.event) }))
+            case .backup:
+                return try await Backups.make(from: store, cluster: configuration.cluster, at: clock.wall())
+            case .listSettings: return try await RuntimeSettings.list(from: store, over: configuration)
             case .audit(let app, let after, let limit, let isRaw):
                 let found = try await store.audit(app: app, after: after, limit: limit)
                 return ControlResponse(body: Presentation.audit(found.entries, head: found.head, isRaw: isRaw))

@@ -32,7 +32,7 @@ extension Node {
     private func eventsOfControllers(
         after id: Int64, limit: Int
     ) async throws(StoreError) -> (newest: Int64, events: [StoredEvent]) {
-        let answer = await NodeControlPlane(node: self, leaderWait: configuration.leaderWait).perform(
+        let answer = await NodeControlPlane(node: self).perform(
             ControlRequest(operation: .eventsAfter(id, limit: limit), idempotencyKey: "events", actor: self.id.rawValue)
         )
         guard answer.status == 200, let newest = answer.body["newest"]?.intValue else {

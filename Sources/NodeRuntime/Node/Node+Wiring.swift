@@ -55,7 +55,9 @@ extension Node {
 
     static func storeConfiguration(_ configuration: NodeConfiguration) -> StoreConfiguration {
         StoreConfiguration(
-            connectionString: configuration.postgresConnection, poolSize: configuration.postgresPoolSize,
+            connectionString: configuration.postgresConnection,
+            replicaConnectionString: configuration.replicaConnection, replicaMaxLag: configuration.replicaMaxLag,
+            poolSize: configuration.postgresPoolSize,
             applicationName: "orchestry \(configuration.node.id)")
     }
 
@@ -169,6 +171,7 @@ extension Node {
         return LeaderTerm.Surroundings(
             me: configuration.node, clock: clock, store: controller.store, scaling: scaling,
             secretKeys: configuration.secretKeys, hostPolicy: Self.hostPolicy(configuration),
+            configuration: configuration, settings: { [settings] in settings.current },
             reviewer: ImageReviewer(
                 engine: engine, keys: configuration.secretKeys, scanCommand: configuration.scanCommand, logger: logger),
             logger: logger,

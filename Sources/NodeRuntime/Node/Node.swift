@@ -52,6 +52,7 @@ package final class Node: Service {
     let access: AccessKeeper
     let load = PeerLoad()
     let scaling = ScalingState()
+    let settings: RuntimeSettings
     let pages: MetricPages
 
     struct State {
@@ -74,8 +75,9 @@ package final class Node: Service {
     let leaderChanges = ChangeSignal()
 
     init(configuration: NodeConfiguration, logger: Logger, reference: NodeReference) throws {
-        let settings = try Self.electionSettings(configuration)
+        let electionSettings = try Self.electionSettings(configuration)
         self.configuration = configuration
+        settings = RuntimeSettings(configuration, logger: logger)
         self.logger = logger
         let pool = self.pool
         let id = configuration.node.id
@@ -102,7 +104,7 @@ package final class Node: Service {
             case .controller:
                 .controller(
                     Self.makeController(
-                        configuration, settings: settings, clock: clock, pool: pool, transport: transport,
+                        configuration, settings: electionSettings, clock: clock, pool: pool, transport: transport,
                         eventLoop: clusterGroup.next(), reference, logger: logger))
             case .worker:
                 .worker(
@@ -155,7 +157,7 @@ package final class Node: Service {
     package func run() async throws {
         let api = RestFacade(
             configuration: Self.facadeConfiguration(configuration),
-            controlPlane: NodeControlPlane(node: self, leaderWait: configuration.leaderWait),
+            controlPlane: NodeControlPlane(node: self),
             identification: access.identification, tls: try await access.lookFirst(), logger: logger
         ).application()
         try await rebuildWindows()
@@ -184,6 +186,7 @@ package final class Node: Service {
             group.addTask { await self.feed.run() }
             group.addTask { await self.logTails.run() }
             group.addTask { await self.sendInventories() }
+            group.addTask { await self.followSettings() }
             if let controller = self.controller {
                 group.addTask { await self.watchLease(controller) }
                 group.addTask { await self.announceEachSecond() }
@@ -321,8 +324,7 @@ package final class Node: Service {
         endTerm(olderThan: epoch)
         let term = state.withLock { state -> LeaderTerm? in
             guard state.term == nil else { return nil }
-            let term = LeaderTerm(
-                epoch: epoch, deadAfter: configuration.deadAfter, surroundings: surroundings(controller))
+            let term = LeaderTerm(epoch: epoch, surroundings: surroundings(controller))
             // Cancelled in `endTerm` or `close`.
             state.term = (term, Task { await term.run() })
             return term

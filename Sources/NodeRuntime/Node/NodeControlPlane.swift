@@ -3,6 +3,8 @@ import Logging
 import NodeConfiguration
 import OrchestryModel
 import PeerTransport
+import PostgresStore
+import RecordArchive
 import RestFacade
 import SecretSealing
 import WireProtocol
@@ -12,7 +14,6 @@ import WireProtocol
 /// death between its commit and its answer changes nothing twice.
 struct NodeControlPlane: ControlPlane {
     let node: Node
-    let leaderWait: Duration
 
     func clusterView() async -> ClusterView { await node.clusterView() }
 
@@ -50,7 +51,26 @@ struct NodeControlPlane: ControlPlane {
         return keys.seal(value, name: name, version: 0)
     }
 
+    func stage(_ backup: JSONValue) async throws -> String {
+        let checksum = try ControlBackup(backup).checksum
+        guard let store = node.controller?.store else {
+            throw Problem(
+                status: 409, code: "no-store", title: "A worker can't take a backup",
+                detail: "\(node.id) is a worker, without PostgreSQL. Send the backup to a controller.")
+        }
+        do {
+            try await store.stageRestore(checksum, document: backup)
+        } catch {
+            node.logger.warning("A backup could not be staged", metadata: ["error": "\(error)"])
+            throw Problem.storeUnavailable("The backup could not be put into PostgreSQL, nothing was changed: \(error)")
+        }
+        return checksum
+    }
+
     func perform(_ request: ControlRequest) async -> ControlResponse {
+        // A whole backup need not go from node to node: each reads the same rows.
+        if request.operation == .backup, let answer = await node.readWithoutLeader(request) { return answer }
+        let leaderWait = node.settings.current.leaderWait
         let started = ContinuousClock.now
         // Reads have another source than the leader and needn't wait as long.
         let patience = request.operation.isWrite ? leaderWait : min(leaderWait, .seconds(1))

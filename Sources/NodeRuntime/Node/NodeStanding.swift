@@ -92,8 +92,10 @@ extension Node {
         transport: PeerTransport, eventLoop: any EventLoop, _ reference: NodeReference, logger: Logger
     ) -> ControllerParts {
         let store = storeConfiguration(configuration)
+        var leaseStore = store
+        leaseStore.connectionString = configuration.leaseConnection
         let lease = LeaseConnection(
-            configuration: store, me: configuration.node.id, hostname: configuration.node.host,
+            configuration: leaseStore, me: configuration.node.id, hostname: configuration.node.host,
             apiURL: configuration.node.apiURL, leaseTTL: configuration.leaseTTL, logger: logger)
         let leadership = LeadershipService(
             election: Election(

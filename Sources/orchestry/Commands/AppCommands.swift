@@ -4,6 +4,7 @@ import OrchestryModel
 
 struct Register: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "register",
         abstract: "Register an app from a YAML or JSON file, or change one.",
         discussion: "Registering does not start an app: `orchestry up NAME` does.")
     @Argument(help: "The file (.json is read as JSON, all others as YAML); - reads standard input.")
@@ -26,6 +27,7 @@ struct Register: AsyncParsableCommand {
 
 struct Up: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "up",
         abstract: "Start an app.", discussion: "Example: orchestry up shop --wait")
     @Argument(help: "The app.", completion: .apps) var name: String
     @Flag(help: "Wait until as many instances are ready as are wanted.") var wait = false
@@ -55,7 +57,8 @@ struct Up: AsyncParsableCommand {
 }
 
 struct Down: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Stop an app; its registration stays.")
+    static let configuration = CommandConfiguration(
+        commandName: "down", abstract: "Stop an app; its registration stays.")
     @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
@@ -69,7 +72,7 @@ struct Down: AsyncParsableCommand {
 }
 
 struct Delete: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Stop an app and forget it.")
+    static let configuration = CommandConfiguration(commandName: "delete", abstract: "Stop an app and forget it.")
     @Argument(help: "The app.", completion: .apps) var name: String
     @Flag(name: .shortAndLong, help: "Do not ask first.") var force = false
     @OptionGroup var options: GlobalOptions
@@ -96,6 +99,7 @@ struct Delete: AsyncParsableCommand {
 
 struct Scale: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "scale",
         abstract: "Set the number of an app's replicas.",
         discussion: """
             For an app in auto mode the autoscaler may change the number again, unless --for fixes it for a time: then the \
@@ -136,6 +140,7 @@ struct Scale: AsyncParsableCommand {
 
 struct Retry: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "retry",
         abstract: "Try at once what waits after a crash or a failed pull.",
         discussion: "An instance that keeps failing is tried again after 1 s, 2 s, 4 s and so on up to 60 s.")
     @Argument(help: "The app.", completion: .apps) var name: String

@@ -2,7 +2,7 @@ import ArgumentParser
 import OrchestryModel
 
 struct List: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List all apps.")
+    static let configuration = CommandConfiguration(commandName: "list", abstract: "List all apps.")
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {
@@ -35,7 +35,7 @@ struct List: AsyncParsableCommand {
 }
 
 struct Status: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show an app and its instances.")
+    static let configuration = CommandConfiguration(commandName: "status", abstract: "Show an app and its instances.")
     @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
@@ -98,6 +98,7 @@ struct Status: AsyncParsableCommand {
 
 struct Spec: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "spec",
         abstract: "Show what an app was registered with.", discussion: "Printed as YAML unless -o json is given.")
     @Argument(help: "The app.", completion: .apps) var name: String
     @Flag(help: "Only the stored document, without the app's state.") var raw = false

@@ -3,6 +3,7 @@ import OrchestryModel
 
 struct Apply: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "apply",
         abstract: "Make apps what files say: registers what is new, changes what differs, leaves the rest alone.",
         discussion: """
             All documents are checked by the cluster before the first is applied. A folder is applied in the order of its \

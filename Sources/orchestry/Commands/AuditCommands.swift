@@ -4,6 +4,7 @@ import OrchestryModel
 
 struct Audit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "audit",
         abstract: "Who asked for which change, what came of it, and whether that record was touched.",
         subcommands: [AuditList.self, AuditVerify.self], defaultSubcommand: AuditList.self)
 }

@@ -22,6 +22,7 @@ enum ShortDuration {
 
 struct Autoscale: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "autoscale",
         abstract: "Pause and resume the autoscaler of one app.",
         subcommands: [AutoscalePause.self, AutoscaleResume.self])
 }

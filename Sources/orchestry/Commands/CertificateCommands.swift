@@ -5,6 +5,7 @@ import OrchestryModel
 
 struct Certs: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "certs",
         abstract: "Make the certificates by which nodes know each other.",
         discussion: """
             Once: orchestry certs init. For each node: orchestry certs issue NODE. A node gets ca.pem, NODE.pem and \

@@ -3,6 +3,7 @@ import OrchestryModel
 
 struct Cluster: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "cluster",
         abstract: "Show the cluster, change its leader, or spread its instances evenly.",
         subcommands: [ClusterStatus.self, ClusterLeader.self, ClusterHealth.self, StepDown.self, Rebalance.self],
         defaultSubcommand: ClusterStatus.self)

@@ -5,6 +5,7 @@ struct Completion: ParsableCommand {
     enum Shell: String, ExpressibleByArgument, CaseIterable { case bash, zsh, fish }
 
     static let configuration = CommandConfiguration(
+        commandName: "completion",
         abstract: "Print a script that completes commands, options and names in a shell.",
         discussion: """
             Names of apps, nodes and secrets are asked of the cluster (one second at most), those of contexts are read \
@@ -41,6 +42,7 @@ struct Names: AsyncParsableCommand {
     enum Kind: String, ExpressibleByArgument, CaseIterable { case apps, nodes, secrets, contexts }
 
     static let configuration = CommandConfiguration(
+        commandName: "names",
         abstract: "Print names for completion, one a line.", shouldDisplay: false)
     @Argument var kind: Kind
 

@@ -3,6 +3,7 @@ import OrchestryModel
 
 struct Config: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "config",
         abstract: "Store or show which server to ask.", subcommands: [ConfigSet.self, ConfigShow.self],
         defaultSubcommand: ConfigShow.self)
 }
@@ -58,6 +59,6 @@ struct ConfigShow: ParsableCommand {
 }
 
 struct Version: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Print this program's version.")
+    static let configuration = CommandConfiguration(commandName: "version", abstract: "Print this program's version.")
     func run() { print("orchestry \(Orchestry.version)") }
 }

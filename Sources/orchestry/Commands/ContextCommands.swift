@@ -4,6 +4,7 @@ import OrchestryModel
 
 struct Context: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "context",
         abstract: "Keep several clusters by name, and choose one.",
         discussion: """
             A context is a cluster's servers under a name, in the configuration file. --context NAME asks it once, \

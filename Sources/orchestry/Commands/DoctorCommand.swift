@@ -4,6 +4,7 @@ import OrchestryModel
 
 struct Doctor: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "doctor",
         abstract: "Check this host and the cluster, and say what to do about what is wrong.",
         discussion: """
             The host: container engine, nginx and its Lua module, control groups, ports, disk, clock, and with --certs how \

@@ -4,6 +4,7 @@ import OrchestryModel
 
 struct Import: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "import",
         abstract: "Make app specs from other tools' files.", subcommands: [ImportCompose.self])
 }
 

@@ -5,6 +5,7 @@ struct Maintenance: AsyncParsableCommand {
     enum Switch: String, ExpressibleByArgument, CaseIterable { case on, off }
 
     static let configuration = CommandConfiguration(
+        commandName: "maintenance",
         abstract: "Answer 503 in an app's place, or serve it again.",
         discussion: """
             Changes routing.maintenance in the app's spec: instances go on running, nothing restarts. A file applied later \

@@ -111,6 +111,7 @@ struct NodeDrain: AsyncParsableCommand {
 
 struct Rebalance: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "rebalance",
         abstract: "Move instances until they are spread evenly over the nodes.",
         discussion: "Forgotten when the leader changes before it is done: ask again then.")
     @Option(help: "Moves at once, 1 to 100.") var maxMoves: Int = 1

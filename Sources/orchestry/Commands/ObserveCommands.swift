@@ -2,7 +2,8 @@ import ArgumentParser
 import OrchestryModel
 
 struct Metrics: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show the metrics of an app, or of the cluster.")
+    static let configuration = CommandConfiguration(
+        commandName: "metrics", abstract: "Show the metrics of an app, or of the cluster.")
     @Argument(help: "The app; the whole cluster, when left out.") var name: String?
     @OptionGroup var options: GlobalOptions
 
@@ -72,7 +73,8 @@ struct Metrics: AsyncParsableCommand {
 }
 
 struct Logs: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show what an app's containers wrote; -f: and go on.")
+    static let configuration = CommandConfiguration(
+        commandName: "logs", abstract: "Show what an app's containers wrote; -f: and go on.")
     @Argument(help: "The app.", completion: .apps) var name: String
     @Option(name: [.customShort("n"), .long], help: "Lines of each container.") var lines = 100
     @Flag(name: .shortAndLong, help: "Go on showing new lines, of new instances too, until interrupted.") var follow =
@@ -149,7 +151,8 @@ struct ShownLines {
 }
 
 struct Events: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show what happened, newest first.")
+    static let configuration = CommandConfiguration(
+        commandName: "events", abstract: "Show what happened, newest first.")
     @Option(help: "Only this app's.") var app: String?
     @Option(help: "How many, 1 to 1000.") var limit = 50
     @Flag(help: "Go on showing new events, oldest first, until interrupted.") var watch = false
@@ -203,7 +206,8 @@ struct Events: AsyncParsableCommand {
 }
 
 struct Why: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Say why the autoscaler does what it does with an app.")
+    static let configuration = CommandConfiguration(
+        commandName: "why", abstract: "Say why the autoscaler does what it does with an app.")
     @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
@@ -218,7 +222,8 @@ struct Why: AsyncParsableCommand {
 }
 
 struct Info: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show which server answers and how the cluster is.")
+    static let configuration = CommandConfiguration(
+        commandName: "info", abstract: "Show which server answers and how the cluster is.")
     @OptionGroup var options: GlobalOptions
 
     func run() async throws {

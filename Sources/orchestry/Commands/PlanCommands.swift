@@ -41,6 +41,7 @@ struct PlanCommand: AsyncParsableCommand {
 
 struct Diff: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "diff",
         abstract: "Show in which fields a file differs from an app as it is.",
         discussion: """
             The same as `plan` for one app: old → new, and what applying the file would do.

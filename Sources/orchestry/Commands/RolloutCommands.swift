@@ -3,6 +3,7 @@ import OrchestryModel
 
 struct Rollback: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "rollback",
         abstract: "Go back to an earlier revision of an app.",
         discussion: """
             Makes a new revision with the image, command, environment, ports, resources, security and health check of
@@ -22,7 +23,8 @@ struct Rollback: AsyncParsableCommand {
 }
 
 struct Revisions: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show an app's revisions and what became of them.")
+    static let configuration = CommandConfiguration(
+        commandName: "revisions", abstract: "Show an app's revisions and what became of them.")
     @Argument(help: "The app.", completion: .apps) var name: String
     @OptionGroup var options: GlobalOptions
 
@@ -46,6 +48,7 @@ struct Revisions: AsyncParsableCommand {
 
 struct Rollout: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "rollout",
         abstract: "Follow or steer the rollout of an app's revision.",
         subcommands: [RolloutStatus.self, RolloutPause.self, RolloutResume.self, RolloutAbort.self])
 }

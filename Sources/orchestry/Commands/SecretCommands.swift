@@ -5,6 +5,7 @@ import SecretSealing
 
 struct Secret: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "secret",
         abstract: "Keep passwords and keys for apps.",
         discussion: """
             An app gets one as a variable: environment: [{name: DB_PASSWORD, source: secret, key: NAME}]. A new value \

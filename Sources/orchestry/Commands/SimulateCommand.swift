@@ -5,6 +5,7 @@ import ScalingSimulation
 
 struct Simulate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "simulate",
         abstract: "Show what a scaling policy would do, with the evaluator that runs in production.",
         discussion: """
             With --trace the load comes from a file (CSV: second,rps and perhaps connections, p95_ms, cpu_percent, \

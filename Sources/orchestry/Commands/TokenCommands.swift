@@ -6,6 +6,7 @@ import SecretSealing
 
 struct Token: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "token",
         abstract: "Make, list and revoke tokens for the API.",
         discussion: """
             The first one: orchestry token generate FILE, and auth.bootstrap_token_file: FILE on one node. With that \

@@ -5,6 +5,7 @@ struct Top: AsyncParsableCommand {
     enum Order: String, ExpressibleByArgument, CaseIterable { case name, rps, p95, cpu, memory, flight, replicas }
 
     static let configuration = CommandConfiguration(
+        commandName: "top",
         abstract: "Show every app's load of now: a table that is drawn anew, or one table when nobody watches.",
         discussion: """
             Figures are over each app's window (20 s unless its policy says otherwise): requests per second and requests \

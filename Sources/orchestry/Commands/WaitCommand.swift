@@ -5,6 +5,7 @@ struct Wait: AsyncParsableCommand {
     enum Condition: String, ExpressibleByArgument, CaseIterable { case ready, stopped, rollout }
 
     static let configuration = CommandConfiguration(
+        commandName: "wait",
         abstract: "Wait until an app is ready, stopped, or through with its rollout.",
         discussion: """
             ready: as many instances are ready as are wanted, and no rollout is under way. stopped: the last instance is \
