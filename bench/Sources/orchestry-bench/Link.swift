@@ -7,6 +7,8 @@ protocol Link: Sendable {
     var relay: CountingRelay? { get }
     /// Whether its answers come to tasks only: then `exchange` is no measure of round trips.
     var isAwaitedOnly: Bool { get }
+    /// More messages in flight than this make it slower.
+    var mostInFlight: Int { get }
     /// Handlers answer handlers: no task is woken in between.
     func exchange(_ count: Int, window: Int) async throws -> Pump.Result
     /// One message and its answer after the other, from a task that waits for each.
@@ -19,6 +21,7 @@ protocol Link: Sendable {
 
 extension Link {
     var isAwaitedOnly: Bool { false }
+    var mostInFlight: Int { .max }
     func allocations() -> Double? { countedAllocations() }
 
     func timed(_ count: Int, _ once: () async throws -> Void) async rethrows -> [Double] {

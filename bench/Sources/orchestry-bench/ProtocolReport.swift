@@ -9,7 +9,8 @@ extension ProtocolCommand {
             "protocol",
             setting: "\(payload)-byte payload, \(repetitions) repetitions of \(roundTrips) round trips and \(messages) "
                 + "messages" + (grpc == nil ? "" : " (gRPC: \(grpcMessages))")
-                + " with \(window) in flight, one repetition of warm-up")
+                + " with \(window) in flight" + (grpc == nil ? "" : " (calls of gRPC: at most 64)")
+                + ", one repetition of warm-up")
         var trips = Report.Table("round trip, handler to handler, microseconds")
         var awaited = Report.Table("round trip, awaited by a task, microseconds")
         var rates = Report.Table(

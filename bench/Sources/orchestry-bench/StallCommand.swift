@@ -86,6 +86,10 @@ struct StallCommand: AsyncParsableCommand {
         // More than the stall, the queue it left, and a little: the machine had other things to do.
         report.goal("p99.9 of load, ms", ours(0.999), atMost: stall * 1_300)
         report.notes = total.failureNotes
+        if let wrk, wrk.failures > 0 {
+            report.notes.append(
+                "wrk calls \(Report.format(wrk.failures)) failed: requests over its 2 s limit are not in its latencies")
+        }
         try output.finish(report)
         guard let seen = ours(0.999), seen >= stall * 900 else { throw ExitCode(1) }
     }
