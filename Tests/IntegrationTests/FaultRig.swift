@@ -214,28 +214,41 @@ final class FaultRig: Sendable {
                 return line?.hasSuffix(" 0.0") == true
             }
         }
-        let keys = try cluster.postgres.query(
-            """
-            SELECT details->>'request', count(*) FROM events
-            WHERE event_type = 'policy_updated' AND app_name = 'ledger' GROUP BY 1
-            """, on: cluster.database)
-        var counts: [Substring: Int] = [:]
-        for row in keys.split(separator: "\n") {
-            let parts = row.split(separator: "|")
-            if parts.count == 2 { counts[parts[0]] = Int(parts[1]) }
-        }
-        account.lostWrites = acknowledged.count { counts[Substring($0.key)] == nil }
-        account.doubledWrites = counts.values.reduce(0) { $0 + $1 - 1 }
+        let stored = try StoredRecords { try cluster.postgres.query($0, on: cluster.database) }
+        account.lostWrites = acknowledged.count { stored.writes[$0.key] == nil }
+        account.doubledWrites = stored.writes.values.reduce(0) { $0 + $1 - 1 }
         account.killed = killed
         account.exits = try Self.exits(in: cluster) - before
-        let sums = try cluster.postgres.query(
+        account.events = stored.events
+        account.doubledEvents = stored.doubledEvents
+        account.lostEvents = stored.lostEvents
+    }
+}
+
+/// What PostgreSQL has of changes of policies and of the nodes' outboxes.
+struct StoredRecords {
+    /// By idempotency key, how often.
+    var writes: [String: Int] = [:]
+    var events = 0
+    var doubledEvents = 0
+    /// Sequences between a node's first and last that are not there.
+    var lostEvents = 0
+
+    init(_ query: (String) throws -> String) throws {
+        let keys = try query(
+            "SELECT details->>'request', count(*) FROM events WHERE event_type = 'policy_updated' GROUP BY 1")
+        for row in keys.split(separator: "\n") {
+            let parts = row.split(separator: "|").map(String.init)
+            if parts.count == 2 { writes[parts[0]] = Int(parts[1]) }
+        }
+        let sums = try query(
             """
             SELECT sum(n), sum(n - d), sum(span - d) FROM (
                 SELECT count(*) n, count(DISTINCT sequence) d, max(sequence) - min(sequence) + 1 span
                 FROM events WHERE sequence > 0 GROUP BY node_id) AS nodes
-            """, on: cluster.database
+            """
         ).split(separator: "|").compactMap { Int($0) }
         guard sums.count == 3 else { throw TestFailure("events: \(sums)") }
-        (account.events, account.doubledEvents, account.lostEvents) = (sums[0], sums[1], sums[2])
+        (events, doubledEvents, lostEvents) = (sums[0], sums[1], sums[2])
     }
 }

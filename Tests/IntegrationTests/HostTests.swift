@@ -113,6 +113,22 @@ struct HostTests {
             }
             defer { progress.end() }
             try await progress.reaches(200)
+            let writer = Task {
+                var acknowledged: [String] = []
+                var number = 0
+                while !progress.isOver {
+                    number += 1
+                    let key = "fault-write-\(number)"
+                    let answer = try await cluster.send(
+                        .POST, asked.url + "/apps/web/policy",
+                        body: ["policy": ["maxReplicas": JSONValue(7 + number % 90)]],
+                        headers: [("Idempotency-Key", key)])
+                    guard answer.status == 200 else { throw TestFailure("\(answer.status) \(answer.text)") }
+                    acknowledged.append(key)
+                    try await Task.sleep(for: .milliseconds(50))  // The rate of the load.
+                }
+                return acknowledged
+            }
             let before = try await onOwnThread { Set(try cluster.containers(on: victim).values) }
             let begun = ContinuousClock.now
             try await onOwnThread { try victim.engine?.restart() }
@@ -134,9 +150,27 @@ struct HostTests {
                 total.failed += outcome.failed
                 total.longest = max(total.longest, outcome.longest)
             }
+            let acknowledged = try await writer.value
+            for host in cluster.hosts {
+                try await eventuallyTrue("the outbox of \(host.node) is empty", within: .seconds(30)) {
+                    let text = try await cluster.send(.GET, host.url + "/metrics/prometheus").text
+                    let line = text.split(separator: "\n").first { $0.hasPrefix("orchestry_outbox_events{") }
+                    return line?.hasSuffix(" 0.0") ?? true
+                }
+            }
+            let postgres = cluster.postgres
+            let stored = try await onOwnThread {
+                try StoredRecords { try postgres.query($0, on: postgres.connectionString(database: "test_1")) }
+            }
             print(
-                "fault engine: restarted on one of two hosts, down for \(ended); 4 of 4 ready again after \(back); requests "
-                    + "\(total.done) ok, \(total.failed.count) failed, slowest \(total.longest)")
+                """
+                fault engine: restarted on one of two hosts, down for \(ended); 4 of 4 ready again after \(back); requests \
+                \(total.done) ok, \(total.failed.count) failed, slowest \(total.longest); writes \(acknowledged.count) \
+                acknowledged, \(acknowledged.count { stored.writes[$0] == nil }) lost; events \(stored.events), \
+                \(stored.lostEvents) lost, \(stored.doubledEvents) doubled
+                """)
+            #expect(!acknowledged.isEmpty && acknowledged.allSatisfy { stored.writes[$0] == 1 })
+            #expect(stored.events > 0 && stored.lostEvents == 0 && stored.doubledEvents == 0)
             #expect(total.failed.isEmpty, "\(total.failed.prefix(5))")
         }
     }
