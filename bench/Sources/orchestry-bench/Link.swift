@@ -7,7 +7,7 @@ protocol Link: Sendable {
     var relay: CountingRelay? { get }
     /// Whether its answers come to tasks only: then `exchange` is no measure of round trips.
     var isAwaitedOnly: Bool { get }
-    /// More messages in flight than this make it slower.
+    /// More messages in flight than this are not tried.
     var mostInFlight: Int { get }
     /// Handlers answer handlers: no task is woken in between.
     func exchange(_ count: Int, window: Int) async throws -> Pump.Result

@@ -110,7 +110,12 @@ struct Peer {
     }
 
     private static func say(_ line: String) {
-        FileHandle.standardOutput.write(Data((line + "\n").utf8))
+        do {
+            try FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
+        } catch {
+            // Whoever started this is gone.
+            exit(1)
+        }
     }
 
     /// The counter of `libCountAllocations.so`, where that was loaded before this program.
