@@ -52,9 +52,8 @@ final class DatabaseConnection {
             let now = ContinuousClock.now
             guard now < deadline else { break }
             var keywords: [(keyword: String, value: String)] = [("client_encoding", "UTF8")]
-            // A replica may be any of its hosts.
-            if targets.overrides.count > 1, purpose != "replica" {
-                keywords.append(("target_session_attrs", "read-write"))
+            if targets.overrides.count > 1 {
+                keywords.append(("target_session_attrs", configuration.defaultTarget))
             }
             keywords.append(("dbname", configuration.connectionString))
             keywords += override

@@ -29,6 +29,11 @@ final class Replica: Sendable {
 
     /// - Returns: nil when it can't answer, or only with what is older than allowed: ask the primary.
     func rows(_ statement: Statement) async -> [Row]? {
+        // Nobody waits for a host that is known to be away.
+        guard pool.isAvailable else {
+            note("it can't be connected to")
+            return nil
+        }
         let bound = Statement(
             "SELECT now() - renewed_at <= $1::bigint * interval '1 millisecond' FROM leader_lease WHERE id = 1",
             [.int(Int64(maxLag.inMilliseconds))])

@@ -22,6 +22,8 @@ public struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebug
     public var operationTimeout: Duration
     /// After this long a transaction whose client is silent is ended by the server.
     public var idleInTransactionTimeout: Duration
+    /// Which of several hosts will do, unless the connection string says so itself: libpq's `target_session_attrs`.
+    var defaultTarget = "read-write"
     /// Shown in `pg_stat_activity`; a suffix says what the connection is for.
     public var applicationName: String
 
@@ -58,6 +60,7 @@ public struct StoreConfiguration: Sendable, CustomStringConvertible, CustomDebug
         guard let replicaConnectionString else { return nil }
         var configuration = self
         configuration.connectionString = replicaConnectionString
+        configuration.defaultTarget = "any"
         return configuration
     }
 }

@@ -18,26 +18,32 @@ package final class ArchiveWriter: Sendable {
     private let folder: ArchiveFolder
     private let table: String
     private let partition: String
+    private let node: NodeID
     private let partial: String
     private let queue: DispatchQueue
     private let state: Mutex<State>
 
     /// Makes the folders that are missing, and an empty file.
+    /// - Parameter node: which writes. Another's, which led before and does not know yet, may be at the same partition in
+    ///   the same folder.
     package static func make(
-        folder: ArchiveFolder, table: String, partition: String
+        folder: ArchiveFolder, table: String, partition: String, node: NodeID
     ) async throws(ArchiveError) -> ArchiveWriter {
         let queue = DispatchQueue(label: "orchestry.archive")
         return try await queue.result { () throws(ArchiveError) in
-            try ArchiveWriter(folder: folder, table: table, partition: partition, queue: queue)
+            try ArchiveWriter(folder: folder, table: table, partition: partition, node: node, queue: queue)
         }
     }
 
-    private init(folder: ArchiveFolder, table: String, partition: String, queue: DispatchQueue) throws(ArchiveError) {
+    private init(
+        folder: ArchiveFolder, table: String, partition: String, node: NodeID, queue: DispatchQueue
+    ) throws(ArchiveError) {
         self.folder = folder
         self.table = table
         self.partition = partition
+        self.node = node
         self.queue = queue
-        partial = "\(folder.folder(of: table))/\(partition).partial"
+        partial = "\(folder.folder(of: table))/\(partition).\(node).partial"
         try ArchiveFolder.makeFolder(folder.folder(of: table))
         state = Mutex(State(file: try GzipFile(path: partial)))
     }
@@ -63,9 +69,9 @@ package final class ArchiveWriter: Sendable {
     /// - Returns: what was archived; nil: there were no rows, and there is no file.
     /// - Throws: `.damaged` when what is read is not what was written.
     package func finish(
-        starts: WallTime, ends: WallTime, node: NodeID, at time: WallTime
+        starts: WallTime, ends: WallTime, at time: WallTime
     ) async throws(ArchiveError) -> ArchiveManifest? {
-        let (folder, table, partition, partial) = (folder, table, partition, partial)
+        let (folder, table, partition, node, partial) = (folder, table, partition, node, partial)
         return try await onQueue { state throws(ArchiveError) in
             try state.file.finish()
             guard let firstID = state.firstID else {

@@ -9,10 +9,12 @@ final class GzipFile {
     private var buffer = [UInt8](repeating: 0, count: 1 << 16)
     private var isOpen = true
 
-    /// Makes the file, or empties it.
+    /// Makes a new file. Whoever still writes to an earlier one of that name does not touch this one, also when it has
+    /// got another name by then.
     init(path: String) throws(ArchiveError) {
         self.path = path
-        descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o640)
+        unlink(path)
+        descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o640)
         guard descriptor >= 0 else { throw .system(path) }
         // 31: the largest window, with gzip's header and trailer.
         let status = deflateInit2_(

@@ -42,6 +42,9 @@ public func firstValue<Value>(
     }
 }
 
+/// Waits a while that is part of a scenario (how long a fault lasts), as opposed to one for a condition.
+public func hold(_ duration: Duration) async throws { try await Task.sleep(for: duration) }
+
 /// Runs something that blocks on a thread of its own: the pool that runs tests has as many threads as there are cores.
 public func onOwnThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
     try await withCheckedThrowingContinuation { continuation in

@@ -114,6 +114,3 @@ extension ChaosCluster {
         return folder
     }
 }
-
-/// Waits a while that is part of a scenario (how long a fault lasts), as opposed to one for a condition.
-func hold(_ duration: Duration) async throws { try await Task.sleep(for: duration) }

@@ -35,14 +35,14 @@ struct FaultMatrixTests {
         let account = try await play("nodb") { rig in
             let (cluster, server) = (rig.cluster, rig.cluster.postgres)
             try await onOwnThread { server.stop(immediately: true) }
-            try await Task.sleep(for: .seconds(seconds / 3))
+            try await hold(.seconds(seconds / 3))
             let refusal = try await cluster.post(
                 "/apps/web/policy", ["policy": ["maxReplicas": 9]], to: rig.survivors[0])
             #expect(refusal.status == 503 && refusal.headers.first(name: "Retry-After") != nil, "\(refusal.text)")
             await cluster.kill(rig.leader)
-            try await Task.sleep(for: .seconds(seconds / 3))
+            try await hold(.seconds(seconds / 3))
             try await cluster.start(cluster.member(rig.leader))
-            try await Task.sleep(for: .seconds(seconds / 3))
+            try await hold(.seconds(seconds / 3))
             try await onOwnThread { try server.start() }
             return "PostgreSQL away for \(seconds) s"
         }
@@ -54,7 +54,7 @@ struct FaultMatrixTests {
             let server = rig.cluster.postgres
             for _ in 0..<20 {
                 try await onOwnThread { try server.restart(immediately: true) }
-                try await Task.sleep(for: .milliseconds(500))
+                try await hold(.milliseconds(500))
             }
             return nil
         }
@@ -87,7 +87,7 @@ struct FaultMatrixTests {
             let crowd = try (0..<80).map { _ in
                 try ChildProcess("/bin/sh", ["-c", script, "crowd", rig.cluster.database], ownSession: true)
             }
-            try await Task.sleep(for: .seconds(10))
+            try await hold(.seconds(10))
             for session in crowd {
                 kill(-session.id, SIGKILL)
                 try await session.ended()
@@ -105,7 +105,7 @@ struct FaultMatrixTests {
             let server = rig.cluster.postgres
             let disk = try #require(server.disk)
             try await onOwnThread { try disk.fill() }
-            try await Task.sleep(for: .seconds(10))
+            try await hold(.seconds(10))
             try await onOwnThread {
                 try disk.free()
                 // Without room for its log it has stopped, as it should.
@@ -121,7 +121,7 @@ struct FaultMatrixTests {
         _ = try await play("fulldata", options) { rig in
             let disks = rig.cluster.dataDisks
             try await onOwnThread { for disk in disks { try disk.fill() } }
-            try await Task.sleep(for: .seconds(10))
+            try await hold(.seconds(10))
             try await onOwnThread { for disk in disks { try disk.free() } }
             return "metrics.db, outbox.db and nginx's files on every node, for 10 s"
         }
@@ -133,7 +133,7 @@ struct FaultMatrixTests {
         let account = try await play("fulllogs", options) { rig in
             let disks = rig.cluster.logDisks
             try await onOwnThread { for disk in disks { try disk.fill() } }
-            try await Task.sleep(for: .seconds(10))
+            try await hold(.seconds(10))
             try await onOwnThread { for disk in disks { try disk.free() } }
             return "on every node, for 10 s"
         }
@@ -145,7 +145,7 @@ struct FaultMatrixTests {
     @Test(.enabled(if: isLong, longNote)) func `the leader stands still for half a minute`() async throws {
         _ = try await play("frozen") { rig in
             try await rig.cluster.freeze(rig.leader)
-            try await Task.sleep(for: .seconds(30))
+            try await hold(.seconds(30))
             try await rig.cluster.thaw(rig.leader)
             return nil
         }

@@ -13,13 +13,17 @@ struct ArchiveTests {
 
     init() throws { folder = try TemporaryFolder("archive") }
 
+    private func writer(_ node: String = "alice") async throws -> ArchiveWriter {
+        try await ArchiveWriter.make(
+            folder: archive, table: "events", partition: "events_20231114", node: NodeID(unchecked: node))
+    }
+
     private func write(_ rows: [(id: Int64, line: String)], batch: Int = 100) async throws -> ArchiveManifest? {
-        let writer = try await ArchiveWriter.make(folder: archive, table: "events", partition: "events_20231114")
+        let writer = try await writer()
         for start in stride(from: 0, to: rows.count, by: batch) {
             try await writer.append(Array(rows[start..<min(start + batch, rows.count)]))
         }
-        return try await writer.finish(
-            starts: day.starts, ends: day.ends, node: NodeID(unchecked: "alice"), at: day.ends)
+        return try await writer.finish(starts: day.starts, ends: day.ends, at: day.ends)
     }
 
     private func rows(_ ids: ClosedRange<Int64>) -> [(id: Int64, line: String)] {
@@ -47,6 +51,22 @@ struct ArchiveTests {
         _ = try await write(rows(1...10))
         _ = try await write(rows(11...20))
         #expect(try archive.check().good.map(\.rows) == [10, 10])
+    }
+
+    /// It led before, stood still, and goes on when its successor has archived and dropped the partition.
+    @Test(arguments: ["bob", "alice"])
+    func `a writer that is late harms nothing of its successor's`(_ late: String) async throws {
+        let rows = rows(1...5_000)
+        let first = try await writer(late)
+        try await first.append(Array(rows[..<2_000]))
+        let manifest = try #require(try await write(rows))
+        // More than is buffered: it is really written.
+        try await first.append(self.rows(5_001...50_000))
+        first.cancel()
+        try await first.append([])  // After what was begun.
+        try archive.verify(manifest)
+        #expect(try archive.check().good == [manifest])
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.appending("events")).count == 2)
     }
 
     @Test func `no rows, no file`() async throws {

@@ -71,7 +71,8 @@ extension LeaderTerm {
                 .historyDropped, nil, "\(partition.name) was dropped: it is past its retention", [:])
         }
         let writer = try await ArchiveWriter.make(
-            folder: ArchiveFolder(path: archiveFolder), table: partition.table.rawValue, partition: partition.name)
+            folder: ArchiveFolder(path: archiveFolder), table: partition.table.rawValue, partition: partition.name,
+            node: surroundings.me.id)
         let manifest: ArchiveManifest?
         do {
             manifest = try await write(partition, with: writer)
@@ -108,6 +109,6 @@ extension LeaderTerm {
             last = end
         }
         return try await writer.finish(
-            starts: partition.starts, ends: partition.ends, node: surroundings.me.id, at: surroundings.clock.wall())
+            starts: partition.starts, ends: partition.ends, at: surroundings.clock.wall())
     }
 }
