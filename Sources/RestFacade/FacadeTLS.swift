@@ -1,8 +1,3 @@
-import HTTPTypes
-import Hummingbird
-import HummingbirdCore
-import Logging
-import NIOCore
 import NIOSSL
 import Synchronization
 
@@ -29,30 +24,6 @@ package final class FacadeTLS: Sendable {
         return try NIOSSLContext(configuration: configuration)
     }
 
-    fileprivate var context: NIOSSLContext { current.withLock { $0 } }
-
-    func server(_ configuration: HTTP1Channel.Configuration) -> HTTPServerBuilder {
-        HTTPServerBuilder { responder in
-            RenewableTLSChannel(base: HTTP1Channel(responder: responder, configuration: configuration), tls: self)
-        }
-    }
-}
-
-/// As Hummingbird's own `TLSChannel`, but with the certificate of the moment instead of the one of the start.
-private struct RenewableTLSChannel: ServerChildChannel {
-    let base: HTTP1Channel
-    let tls: FacadeTLS
-
-    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<HTTP1Channel.Value> {
-        let context = tls.context
-        return channel.eventLoop.makeCompletedFuture {
-            try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: context))
-        }.flatMap {
-            base.setup(channel: channel, logger: logger)
-        }
-    }
-
-    func handle(value: HTTP1Channel.Value, logger: Logger) async {
-        await base.handle(value: value, logger: logger)
-    }
+    /// The one for the next connection.
+    var context: NIOSSLContext { current.withLock { $0 } }
 }

@@ -41,7 +41,7 @@ package struct RestFacade: Sendable {
     ) -> some ApplicationProtocol {
         let http = HTTP1Channel.Configuration(idleTimeout: TimeAmount(configuration.idleTimeout))
         return Application(
-            router: router(), server: tls?.server(http) ?? .http1(configuration: http),
+            router: router(), server: FacadeChannel.server(http, tls: tls),
             configuration: ApplicationConfiguration(
                 address: .hostname(configuration.host, port: configuration.port), serverName: "orchestry"),
             onServerRunning: onListening, logger: logger)

@@ -69,8 +69,11 @@ struct ActivationTests {
             try await untilIdle(cluster, via: member)
             let status = try await cluster.get("/apps/web/status", from: member).json
             #expect(status["status"] == "running" && status["desired_replicas"] == 0, "\(status)")
-            let why = try await cluster.get("/apps/web/why", from: member).text
-            #expect(why.contains("nobody asks for it; the first request starts an instance"), "\(why)")
+            // Said by the first evaluation after the one that put it to sleep.
+            try await eventuallyTrue("it says that it sleeps") {
+                try await cluster.get("/apps/web/why", from: member).text
+                    .contains("nobody asks for it; the first request starts an instance")
+            }
 
             // One: the cold start.
             let begun = ContinuousClock.now
