@@ -158,7 +158,7 @@ extension RestFacade {
         case .revokeToken: return .revokeToken(try token(context))
         case .audit: return try audit(request)
         case .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health, .openAPI, .createToken,
-            .eventStream, .dashboard, .dashboardFile:
+            .eventStream, .dashboard, .dashboardFile, .exec:
             preconditionFailure("\(route) is answered elsewhere")  // A bug: `answer` never sends these here.
         }
     }

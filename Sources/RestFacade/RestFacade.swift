@@ -39,7 +39,8 @@ package struct RestFacade: Sendable {
     package func application(
         onListening: @escaping @Sendable (any Channel) async -> Void = { _ in }
     ) -> some ApplicationProtocol {
-        let http = HTTP1Channel.Configuration(idleTimeout: TimeAmount(configuration.idleTimeout))
+        let http = HTTP1Channel.Configuration(
+            additionalChannelHandlers: [WebSocketSwitch()], idleTimeout: TimeAmount(configuration.idleTimeout))
         return Application(
             router: router(), server: tls?.server(http) ?? .http1(configuration: http),
             configuration: ApplicationConfiguration(
@@ -112,6 +113,8 @@ package struct RestFacade: Sendable {
         case .appLogs:
             guard try flag(request, "follow") else { return try await ask(route, request, context) }
             return try await logStream(of: app(context), tail: logLines(request), request, context)
+        case .exec:
+            return try await exec(request, context)
         case .eventStream:
             return try await eventStream(request, context)
         case .dashboard, .dashboardFile:
