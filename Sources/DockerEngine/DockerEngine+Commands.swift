@@ -106,4 +106,6 @@ struct CommandStartDocument: Encodable {
 struct CommandStateDocument: Decodable {
     var Running: Bool
     var ExitCode: Int?
+    /// As the engine's host numbers it; 0: it does not run.
+    var Pid: Int?
 }

@@ -1,5 +1,8 @@
+import Glibc
+import Logging
 import NIOCore
 import NIOHTTP1
+import NIOPosix
 import OrchestryModel
 
 /// What an attached command writes.
@@ -71,7 +74,7 @@ extension DockerEngine {
 
     /// Runs a command in a running container of this node, as the container's user, attached to the caller. When `body`
     /// returns or throws, the connection is closed and with it the command's standard input: the engine has no way to end a
-    /// command.
+    /// command. One with a terminal is hung up then, where it runs on this host.
     /// - Parameter body: reads what the command writes, to the end; may write meanwhile.
     /// - Returns: the command's exit status, 0…255. 126 and 127: it could not be run; the engine's words about that came as its
     ///   output.
@@ -102,7 +105,12 @@ extension DockerEngine {
             let handle = CommandHandle(output: output, connection: connection, engine: self, id: id)
             if !command.hasInput { handle.endInput() }
             var writing = CommandWriting(input, isTerminal: isTerminal)
-            try await body(&writing, handle)
+            do {
+                try await body(&writing, handle)
+            } catch {
+                if isTerminal { await hangUp(id, in: containerID) }
+                throw error
+            }
         }
         return try await exitStatus(id)
     }
@@ -126,4 +134,42 @@ private struct ExecDocument: Encodable {
     var AttachStdout: Bool
     var AttachStderr: Bool
     var Tty: Bool
+}
+
+/// The process at a command's terminal, as this host sees it. Its calls block (shortly).
+private struct TerminalProcess: Sendable {
+    var id: pid_t
+    var containerID: String
+
+    /// As a terminal that is gone does: ends a shell, and what it runs.
+    /// - Returns: false when it is gone, not of the container, or of another host; or this process may not.
+    func hangUp() -> Bool {
+        let file = open("/proc/\(id)/cgroup", O_RDONLY | O_CLOEXEC)
+        guard id > 1, file >= 0 else { return false }
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: 4_096)
+        let count = read(file, &bytes, bytes.count)
+        guard count > 0, String(decoding: bytes[..<count], as: UTF8.self).contains(containerID) else { return false }
+        return kill(id, SIGHUP) == 0
+    }
+}
+
+extension DockerEngine {
+    /// Engines leave a command with a terminal alone when its client goes, and a shell would wait there for ever.
+    fileprivate func hangUp(_ exec: String, in containerID: String) async {
+        do {
+            let state = try await get(CommandStateDocument.self, Self.execOperation, "/exec/\(exec)/json")
+            guard state.Running, let id = state.Pid, configuration.tcpAddress == nil else { return }
+            let process = TerminalProcess(id: pid_t(id), containerID: containerID)
+            guard try await NIOThreadPool.singleton.runIfActive({ process.hangUp() }) else {
+                return logger.debug(
+                    "A command goes on without its terminal",
+                    metadata: ["container.id": "\(containerID)", "process": "\(id)"])
+            }
+        } catch {
+            logger.debug(
+                "A command may go on without its terminal",
+                metadata: ["container.id": "\(containerID)", "error": "\(error)"])
+        }
+    }
 }

@@ -127,6 +127,7 @@ struct ExecTests {
             try await refusals(scene)
             try await trail(scene)
             try await goneClient(scene)
+            try await goneTerminal(scene)
             try await killedNode(scene)
         }
     }
@@ -226,6 +227,19 @@ struct ExecTests {
         try await eventuallyTrue("its end is told", within: .seconds(20)) {
             try await scene.cluster.get("/events?app=tools&limit=500", from: scene.asked).text.contains(
                 "ended: the client has gone")
+        }
+    }
+
+    /// A terminal that goes takes its command with it.
+    private func goneTerminal(_ scene: Scene) async throws {
+        let command = "\(Cluster.commandLine) exec -it \(scene.instance) -- sh -c 'echo begun; sleep 4321; true'"
+        let running = try scene.admin.start(["-qec", command, "/dev/null"], binary: "/usr/bin/script")
+        try await eventuallyTrue("it has begun", within: .seconds(20)) { running.written().contains("begun") }
+        Glibc.kill(running.process.processIdentifier, SIGKILL)
+        _ = try await running.ended()
+        try await eventuallyTrue("nothing of it is left", within: .seconds(20)) {
+            let list = try await scene.admin.run(["exec", scene.instance, "--", "ps", "-o", "args"])
+            return list.status == 0 && !list.text.contains("4321")
         }
     }
 

@@ -118,6 +118,15 @@ def byte_string(*lengths):
     return Kind(read, lambda value: write_varint(len(value) // 2) + bytes.fromhex(value))
 
 
+def some_bytes(limit):
+    """At least one."""
+    def read(reader):
+        raw = reader.take(reader.length(limit))
+        check(raw)
+        return raw.hex()
+    return Kind(read, lambda value: write_varint(len(value) // 2) + bytes.fromhex(value))
+
+
 def many(limit, kind):
     return Kind(lambda reader: [kind.read(reader) for _ in range(reader.length(limit))],
                 lambda values: write_varint(len(values)) + b"".join(kind.write(value) for value in values))
@@ -470,7 +479,7 @@ def write_command(value):
 
 EXEC = record(("session", VARINT), ("to runner", FLAG), ("kind", words(
     "input", "output", "errors", "resize", "end of input", "credit", "exited", "ended")))
-EXEC_BYTES = record(("bytes", byte_string(*range(1, 32_769))))
+EXEC_BYTES = record(("bytes", some_bytes(32_768)))
 EXEC_REST = {
     "input": EXEC_BYTES, "output": EXEC_BYTES, "errors": EXEC_BYTES, "resize": record(("columns", PORT), ("rows", PORT)),
     "end of input": record(), "credit": record(("credit", ranged(1, 262_144))),

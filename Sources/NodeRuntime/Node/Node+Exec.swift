@@ -2,6 +2,7 @@ import AccessControl
 import DockerEngine
 import Logging
 import NIOCore
+import NodeConfiguration
 import OrchestryModel
 import PeerTransport
 import RestFacade
