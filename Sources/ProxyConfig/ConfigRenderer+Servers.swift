@@ -208,7 +208,8 @@ extension ConfigRenderer {
             requestHeaders(&location)
             location.line(
                 "proxy_pass_header X-Request-Id;", "proxy_read_timeout 90s;",
-                "proxy_next_upstream error timeout http_502 http_503;", "proxy_next_upstream_tries 4;",
+                // 503: the command was not begun. After an error it may have been, and must not be run twice.
+                "proxy_next_upstream http_503;", "proxy_next_upstream_tries 4;",
                 "proxy_next_upstream_timeout 20s;", "proxy_pass http://orchestry_api;")
         }
         block.block("location /") { location in

@@ -12,11 +12,12 @@ import struct Foundation.Data
 extension RestFacade {
     func exec(_ request: Request, _ context: FacadeContext) async throws -> Response {
         let app = try app(context)
-        let (command, instance) = try execCommand(request)
         let caller = context.caller ?? Caller(name: "unknown", grant: AccessGrant(role: .viewer))
-        let any = instance ?? InstanceID(unchecked: "any")
-        if let problem = caller.objection(to: .exec(app, any, command)) { throw problem }
+        // Which instance and which command does not matter for that.
+        let any = OrchestryModel.Operation.exec(app, InstanceID(unchecked: "any"), ExecCommand(words: []))
+        if let problem = caller.objection(to: any) { throw problem }
         let accept = try webSocketAccept(request)
+        let (command, instance) = try execCommand(request)
         guard streams.take() else { throw Problem.tooManyStreams(configuration.maxStreams) }
         let slot = Slot(streams)
         let session: any ExecSession
@@ -37,23 +38,17 @@ extension RestFacade {
             ],
             body: ResponseBody { sink in
                 defer { slot.giveBack() }
-                try await withThrowingTaskGroup(of: Void.self) { group in
-                    group.addTask { await Self.pump(request.body, into: session) }
-                    group.addTask {
+                try await withThrowingTaskGroup(of: Void.self) { watch in
+                    watch.addTask {
                         // A token that is revoked or expires ends its commands too.
                         while !Task.isCancelled {
                             try await Task.sleep(for: heartbeat)
                             if let problem = await objection() { session.end(problem.detail) }
                         }
                     }
-                    defer {
-                        // First, since the task that sends may wait for room, which only this ends.
-                        lease.end()
-                        group.cancelAll()
-                    }
-                    try await Self.pump(session, into: &sink)
+                    defer { watch.cancelAll() }
+                    try await Self.converse(session, lease, request.body, &sink)
                 }
-                try await sink.finish(nil)
             })
     }
 
@@ -65,11 +60,32 @@ extension RestFacade {
         deinit { end() }
     }
 
+    /// Both ways, until the connection is closed: what the client still sends when its command has ended is read and
+    /// dropped, since unread it would have the connection reset, and the status lost with it.
+    private static func converse(
+        _ session: any ExecSession, _ lease: Lease, _ messages: RequestBody, _ sink: inout any ResponseBodyWriter
+    ) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await pump(messages, into: session) }
+            do {
+                try await pump(session, into: &sink)
+                // The task that sends may wait for room, which this ends.
+                lease.end()
+                try await sink.finish(nil)
+            } catch {
+                lease.end()
+                group.cancelAll()
+                throw error
+            }
+        }
+    }
+
     /// From the client, until it goes.
     private static func pump(_ messages: RequestBody, into session: any ExecSession) async {
+        var isOver = false
         do {
             for try await bytes in messages {
-                guard try await take(ExecMessage(bytes), for: session) else { return }
+                if !isOver { isOver = try await !take(ExecMessage(bytes), for: session) }
             }
             session.end("the client has gone")
         } catch let error as ExecMessage.Malformed {

@@ -91,7 +91,8 @@ package struct RestFacade: Sendable {
     private func note(
         _ route: RestRoute, _ context: FacadeContext, _ address: String?, _ status: Int, _ reason: String?
     ) {
-        guard route.isWrite, (400..<500).contains(status) else { return }
+        // 426: nothing was asked for yet.
+        guard route.isWrite, (400..<500).contains(status), status != 426 else { return }
         controlPlane.noteRefusal(
             AuditRecord(
                 time: now(), actor: context.caller?.actor ?? "unknown", address: address, node: context.caller?.node,

@@ -149,7 +149,8 @@ struct ExecTests {
             #expect(run.text == "round \(round)" && run.errors.isEmpty && run.status == 0, "\(run)")
         }
         run = try await scene.admin.run(["exec", "tools", "--", "/no/such/program"])
-        #expect(run.status == 127 && run.text.contains("no such file"), "\(run)")
+        // Engines differ in the number, and say why on standard output.
+        #expect([126, 127].contains(run.status) && run.text.contains("no such file"), "\(run)")
     }
 
     private func manyBytes(_ scene: Scene) async throws {
@@ -164,18 +165,48 @@ struct ExecTests {
         print("10 MiB there and back in \(ContinuousClock.now - begun)")
     }
 
+    /// Runs a program at a terminal of 43 × 132, which becomes one of 50 × 90 when the program has said "first".
+    private static let terminalScript = """
+        import fcntl, os, pty, struct, sys, termios
+        child, terminal = pty.fork()
+        def size(descriptor, rows, columns):
+            fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        if child == 0:
+            size(0, 43, 132)
+            os.execv(sys.argv[1], sys.argv[1:])
+        shown, isChanged = b"", False
+        while True:
+            try:
+                piece = os.read(terminal, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+            os.write(1, piece)
+            if b"first" in shown and not isChanged:
+                size(terminal, 50, 90)
+                isChanged = True
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """
+
+    /// At a terminal of its own, as a person would.
+    private func atTerminal(_ scene: Scene, _ script: String) throws -> Running {
+        try scene.admin.start(
+            ["-c", Self.terminalScript, Cluster.commandLine, "exec", "-it", scene.instance, "--", "sh", "-c", script],
+            binary: try Tool.named("python3").path)
+    }
+
     private func terminal(_ scene: Scene) async throws {
-        // The terminal's size is made by hand; then it changes while the command waits for that.
-        let inside =
-            "until [ \\\"$(stty size)\\\" = '43 132' ]; do sleep 0.1; done; echo first; "
-            + "until [ \\\"$(stty size)\\\" = '50 90' ]; do sleep 0.1; done; echo second; tty; exit 7"
-        let command =
-            "stty rows 43 cols 132; (sleep 2; stty rows 50 cols 90 < $(tty)) & "
-            + "\(Cluster.commandLine) exec -it \(scene.instance) -- sh -c \"\(inside)\""
-        let run = try await scene.admin.run(["-qec", command, "/dev/null"], binary: "/usr/bin/script")
+        let run = try await atTerminal(
+            scene,
+            """
+            until [ "$(stty size)" = '43 132' ]; do sleep 0.1; done; echo first
+            until [ "$(stty size)" = '50 90' ]; do sleep 0.1; done; echo second; tty; exit 7
+            """
+        ).ended()
         #expect(run.status == 7, "\(run)")
-        #expect(run.text.contains("first\r\n") && run.text.contains("second\r\n"), "\(run)")
-        #expect(run.text.contains("/dev/pts/") || run.text.contains("/dev/console"), "\(run)")
+        #expect(run.text.contains("first\r\n") && run.text.contains("second\r\n/dev/pts/"), "\(run)")
     }
 
     private func refusals(_ scene: Scene) async throws {
@@ -232,8 +263,7 @@ struct ExecTests {
 
     /// A terminal that goes takes its command with it.
     private func goneTerminal(_ scene: Scene) async throws {
-        let command = "\(Cluster.commandLine) exec -it \(scene.instance) -- sh -c 'echo begun; sleep 4321; true'"
-        let running = try scene.admin.start(["-qec", command, "/dev/null"], binary: "/usr/bin/script")
+        let running = try atTerminal(scene, "echo begun; sleep 4321; true")
         try await eventuallyTrue("it has begun", within: .seconds(20)) { running.written().contains("begun") }
         Glibc.kill(running.process.processIdentifier, SIGKILL)
         _ = try await running.ended()

@@ -328,9 +328,9 @@ struct MessageMaker {
 
     mutating func execFrame() -> ExecFrame {
         switch int(0...7) {
-        case 0: .input(ByteBuffer(bytes: bytes(int(1...300))))
-        case 1: .output(ByteBuffer(bytes: bytes(int(1...300))))
-        case 2: .errors(ByteBuffer(bytes: bytes(int(1...300))))
+        case 0: .input(ByteBuffer(bytes: bytes(int(1...32))))
+        case 1: .output(ByteBuffer(bytes: bytes(int(1...32))))
+        case 2: .errors(ByteBuffer(bytes: bytes(int(1...32))))
         case 3: .resize(.init(columns: int(1...65_535), rows: int(1...65_535)))
         case 4: .endOfInput
         case 5: .credit(int(1...ExecFlow.window))

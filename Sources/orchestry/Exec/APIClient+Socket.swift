@@ -88,7 +88,17 @@ extension APIClient {
                         configuration: .init(upgradeConfiguration: Self.upgrade(head)))
                 }
             }
-        return try await negotiation.get()
+        do {
+            return try await negotiation.get()
+        } catch let error as NIOSSLError {
+            // Nothing was sent yet.
+            throw error
+        } catch {
+            // Not to be tried again: it must not be run twice.
+            throw CommandFailure.local(
+                "\(server) did not answer (\(Self.describe(error))); whether the command was run is not known: see orchestry audit"
+            )
+        }
     }
 
     private static func upgrade(_ head: HTTPRequestHead) -> NIOTypedHTTPClientUpgradeConfiguration<Opened> {
