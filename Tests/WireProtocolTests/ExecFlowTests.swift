@@ -17,7 +17,7 @@ struct ExecFlowTests {
         }
         #expect(flow.handle(.offered(.output(Self.chunk))).isEmpty)
         #expect(flow.isBlocked)
-        #expect(flow.handle(.received(.credit(1_000))).isEmpty)
+        #expect(flow.handle(.received(.credit(100))).isEmpty)
         #expect(flow.handle(.received(.credit(40_000))) == [.transmit(.output(Self.chunk)), .transmitted])
         #expect(!flow.isBlocked)
     }
