@@ -36,6 +36,9 @@ let nioConcurrency = Target.Dependency.product(
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioTestUtils = Target.Dependency.product(name: "NIOTestUtils", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
+let nioWebSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
+let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
+let nioHTTPTypes1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(
@@ -78,6 +81,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-nio-extras.git", from: "1.35.2"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(
@@ -130,13 +134,17 @@ let package = Package(
         shell("RecordArchive", ["CZlib", "OrchestryModel", crypto]),
         shell("MetricsCache", ["CSQLite", "OrchestryModel", "WireProtocol", nioCore, logging]),
         shell(
-            "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, logging]),
+            "DockerEngine", ["OrchestryModel", asyncHTTPClient, nioCore, nioPosix, nioHTTP1, logging]),
         shell("HealthProbes", ["OrchestryModel", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, logging]),
         shell(
             "ProxyControl", ["OrchestryModel", "ProxyConfig", "Certificates", logging]),
         shell(
             "RestFacade",
-            ["OrchestryModel", "AccessControl", hummingbird, hummingbirdCore, httpTypes, nioCore, nioSSL, logging],
+            [
+                "OrchestryModel", "AccessControl", hummingbird, hummingbirdCore, httpTypes, nioCore, nioHTTP1,
+                nioHTTPTypes,
+                nioHTTPTypes1, nioWebSocket, nioSSL, crypto, logging,
+            ],
             resources: [.embedInCode("Resources")]),
         shell(
             "NodeRuntime",
@@ -165,7 +173,7 @@ let package = Package(
             dependencies: [
                 "OrchestryModel", "AccessControl", "Autoscaling", "ScalingSimulation", "Certificates", "SecretSealing",
                 "RecordArchive", argumentParser, asyncHTTPClient,
-                nioCore, nioHTTP1, nioSSL, yams,
+                nioCore, nioPosix, nioHTTP1, nioWebSocket, nioSSL, yams,
             ],
             swiftSettings: strict),
 

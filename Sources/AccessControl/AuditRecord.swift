@@ -145,6 +145,17 @@ extension Operation {
         case .restore(let checksum, let merge):
             ("restore", ["checksum": .string(checksum), "merge": .bool(merge)])
         case .changeSettings: ("changeSettings", .null)
+        case .exec(_, let instance, let command):
+            (
+                "exec",
+                [
+                    "instance": .string(instance.rawValue),
+                    // Enough to tell what was done; somebody's script as an argument is cut.
+                    "command": .array(command.words.prefix(32).map { .string(String($0.prefix(256))) }),
+                    "words": JSONValue(command.words.count), "input": .bool(command.hasInput),
+                    "terminal": .bool(command.terminal != nil),
+                ]
+            )
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets, .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit,
             .plan, .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter, .backup, .listSettings:

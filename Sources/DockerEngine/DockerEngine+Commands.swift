@@ -51,10 +51,11 @@ extension DockerEngine {
         do {
             output = try await transport.within(timeout, of: call) { [transport] in
                 var bytes: [UInt8] = []
-                var frames = CommandOutput()
+                var frames = AttachedFrames()
                 for try await chunk in try await transport.stream(call) {
-                    let part = try frames.feed(chunk)
-                    bytes += part.prefix(max(0, Self.maximumOutput - bytes.count))
+                    for frame in try frames.feed(chunk) {
+                        bytes += frame.bytes.readableBytesView.prefix(max(0, Self.maximumOutput - bytes.count))
+                    }
                 }
                 return String(decoding: bytes, as: UTF8.self)
             }
@@ -73,17 +74,18 @@ extension DockerEngine {
 
 /// Takes the payloads out of an attached command's stream: frames of 8 bytes header (stream, three zeros, length as u32
 /// big-endian) and payload.
-struct CommandOutput {
+struct AttachedFrames {
     private var buffer = ByteBuffer()
 
-    mutating func feed(_ chunk: ByteBuffer) throws -> [UInt8] {
+    mutating func feed(_ chunk: ByteBuffer) throws -> [(isError: Bool, bytes: ByteBuffer)] {
         buffer.writeImmutableBuffer(chunk)
-        var result: [UInt8] = []
+        var result: [(isError: Bool, bytes: ByteBuffer)] = []
         while let length = buffer.getInteger(at: buffer.readerIndex + 4, as: UInt32.self) {
             guard length <= 1 << 20 else { throw LogDecoder.Malformed() }
             guard buffer.readableBytes >= 8 + Int(length) else { break }
+            let isError = buffer.getInteger(at: buffer.readerIndex, as: UInt8.self) == 2
             buffer.moveReaderIndex(forwardBy: 8)
-            result += buffer.readBytes(length: Int(length)) ?? []
+            if let bytes = buffer.readSlice(length: Int(length)) { result.append((isError, bytes)) }
         }
         buffer.discardReadBytes()
         return result
@@ -96,12 +98,14 @@ private struct CommandDocument: Encodable {
     var AttachStderr: Bool
 }
 
-private struct CommandStartDocument: Encodable {
+struct CommandStartDocument: Encodable {
     var Detach: Bool
     var Tty: Bool
 }
 
-private struct CommandStateDocument: Decodable {
+struct CommandStateDocument: Decodable {
     var Running: Bool
     var ExitCode: Int?
+    /// As the engine's host numbers it; 0: it does not run.
+    var Pid: Int?
 }

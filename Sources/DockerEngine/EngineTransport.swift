@@ -15,6 +15,12 @@ struct EngineTransport: Sendable {
     private let owner: ClientOwner
     private var client: HTTPClient { owner.client }
     private let base: String
+    enum Address: Sendable {
+        case socket(String)
+        case tcp(host: String, port: Int)
+    }
+    let address: Address
+    let group: any EventLoopGroup
 
     init(configuration: EngineConfiguration, eventLoopGroup: any EventLoopGroup) {
         var options = HTTPClient.Configuration()
@@ -27,9 +33,14 @@ struct EngineTransport: Sendable {
         options.decompression = .disabled
         owner = ClientOwner(
             client: HTTPClient(eventLoopGroupProvider: .shared(eventLoopGroup), configuration: options))
+        group = eventLoopGroup
         if let address = configuration.tcpAddress {
+            let parts = address.split(separator: ":")
+            self.address = .tcp(
+                host: parts.dropLast().joined(separator: ":"), port: parts.last.flatMap { Int($0) } ?? 2375)
             base = "http://\(address)/\(Self.apiVersion)"
         } else {
+            address = .socket(configuration.socketPath)
             base = "http+unix://\(PercentEncoding.component(configuration.socketPath))/\(Self.apiVersion)"
         }
     }

@@ -6,6 +6,8 @@ public enum Verb: String, Hashable, Sendable, Codable, CaseIterable, Comparable 
     case deploy
     /// Start, stop and retry apps.
     case run
+    /// Run commands in instances: whoever may can read the app's secrets there.
+    case exec
     /// Change replicas, the scaling policy and the autoscaler's pauses.
     case scale
     /// Steer rollouts, and go back to earlier revisions.
@@ -32,7 +34,7 @@ public enum Role: String, Hashable, Sendable, Codable, CaseIterable {
     public var verbs: Set<Verb> {
         switch self {
         case .viewer: [.read]
-        case .operator: [.read, .deploy, .run, .scale, .rollout, .nodes]
+        case .operator: [.read, .deploy, .run, .exec, .scale, .rollout, .nodes]
         case .admin: Set(Verb.allCases)
         }
     }
@@ -112,7 +114,7 @@ extension Operation {
             .setPolicy(let app, _, _), .simulateMetrics(let app, _), .rollback(let app, _), .pauseRollout(let app),
             .resumeRollout(let app), .abortRollout(let app), .retry(let app), .appStatus(let app),
             .appDocument(let app), .appMetrics(let app), .appLogs(let app, _), .why(let app), .simulate(let app, _),
-            .rolloutStatus(let app), .revisions(let app), .appHistory(let app, _):
+            .rolloutStatus(let app), .revisions(let app), .appHistory(let app, _), .exec(let app, _, _):
             .app(app)
         case .events(let app, _): app.map { .app($0) } ?? .filtered
         case .listApps, .usageOfApps, .overview: .filtered
@@ -136,6 +138,7 @@ extension Operation {
             .read
         case .register, .delete: .deploy
         case .start, .stop, .retry: .run
+        case .exec: .exec
         case .scale, .autoscale, .setPolicy, .simulateMetrics: .scale
         case .rollback, .pauseRollout, .resumeRollout, .abortRollout: .rollout
         case .cordonNode, .uncordonNode, .drainNode, .rebalance: .nodes

@@ -55,6 +55,8 @@ public enum EventKind: String, Sendable, CaseIterable {
     case tokenCreated = "token_created"
     case tokenRevoked = "token_revoked"
     case requestRefused = "request_refused"
+    case execStarted = "exec_started"
+    case execEnded = "exec_ended"
     case callerLockedOut = "caller_locked_out"
     case stepDownRequested = "step_down_requested"
     case metricsSimulated = "metrics_simulated"

@@ -40,7 +40,6 @@ public enum Operation: Hashable, Sendable, Codable {
     case changeSettings(JSONValue)
     case createToken(TokenRequest)
     case revokeToken(TokenName)
-
     // Reads: answered by the leader from memory, or from PostgreSQL while there is no leader.
     case listApps
     case appStatus(AppName)
@@ -72,6 +71,8 @@ public enum Operation: Hashable, Sendable, Codable {
     /// The next lines of an instance's output, for a follower: asked of the node where it runs, leader or not. `cursor` is
     /// what that node gave before; `tail` how many lines to begin with, nil: all.
     case followLog(InstanceID, session: String, cursor: String?, tail: Int?)
+    /// Runs a command in an instance of the app: asked of the node where it runs, leader or not, in an ExecRequest.
+    case exec(AppName, InstanceID, ExecCommand)
     /// Between nodes only: events with ids above one, oldest first, at most `limit` (0…1,000), and the newest id; for a node
     /// that can't read them from PostgreSQL.
     case eventsAfter(Int64, limit: Int)
@@ -84,6 +85,14 @@ public enum Operation: Hashable, Sendable, Codable {
     /// very text that the hashes are made of.
     case audit(app: AppName?, after: Int64?, limit: Int, isRaw: Bool)
 
+    /// Unknown to releases without streams: only asked of nodes that say that they know them.
+    public var isOfStreams: Bool {
+        switch self {
+        case .overview, .followLog, .eventsAfter, .exec: true
+        default: false
+        }
+    }
+
     public var isWrite: Bool {
         switch self {
         case .register, .start, .stop, .delete, .scale, .autoscale, .setPolicy, .simulateMetrics, .stepDown, .retry,
@@ -94,7 +103,7 @@ public enum Operation: Hashable, Sendable, Codable {
         case .listApps, .appStatus, .appDocument, .appMetrics, .appLogs, .events, .systemMetrics, .why, .simulate,
             .listSecrets,
             .showSecret, .rolloutStatus, .revisions, .listNodes, .listTokens, .tokensInForce, .audit, .plan,
-            .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter, .backup, .listSettings:
+            .usageOfApps, .overview, .appHistory, .followLog, .eventsAfter, .backup, .listSettings, .exec:
             false
         }
     }

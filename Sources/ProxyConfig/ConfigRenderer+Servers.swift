@@ -202,6 +202,16 @@ extension ConfigRenderer {
             location.line("add_header Retry-After 1 always;", "internal;")
             problem(503, "No node of the cluster answers", &location)
         }
+        block.block("location ~ ^/apps/[^/]+/exec$") { location in
+            // A WebSocket, on which the node says something more often than this.
+            location.line("proxy_set_header Upgrade $http_upgrade;", "proxy_set_header Connection upgrade;")
+            requestHeaders(&location)
+            location.line(
+                "proxy_pass_header X-Request-Id;", "proxy_read_timeout 90s;",
+                // 503: the command was not begun. After an error it may have been, and must not be run twice.
+                "proxy_next_upstream http_503;", "proxy_next_upstream_tries 4;",
+                "proxy_next_upstream_timeout 20s;", "proxy_pass http://orchestry_api;")
+        }
         block.block("location /") { location in
             location.line("proxy_set_header Connection '';")
             requestHeaders(&location)

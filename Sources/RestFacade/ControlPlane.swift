@@ -31,4 +31,10 @@ package protocol ControlPlane: Sendable {
     /// - Parameter tail: how many lines of each instance to begin with, at least 0.
     /// - Throws: 404 when there is no such app.
     func followLogs(of app: AppName, tail: Int) async throws(Problem) -> any LogFollowing
+    /// Begins a command in an instance, wherever it runs.
+    /// - Parameter instance: nil: a ready one.
+    /// - Throws: 404 when there is no such app or instance; 409: it does not run; 503: its node can't be asked.
+    func exec(
+        _ command: ExecCommand, in instance: InstanceID?, of app: AppName, caller: Caller
+    ) async throws(Problem) -> any ExecSession
 }

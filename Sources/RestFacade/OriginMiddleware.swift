@@ -25,7 +25,8 @@ struct OriginMiddleware: RouterMiddleware {
     ) async throws -> Response {
         guard let origin = request.headers[.origin] else { return try await next(request, context) }
         guard allowed.contains(origin.lowercased()) else {
-            let isRead = [.get, .head, .options].contains(request.method)
+            // CORS does not hold for WebSockets: browsers let pages of any origin open them, and read what comes.
+            let isRead = [.get, .head, .options].contains(request.method) && request.headers[.upgrade] == nil
             guard isRead || Self.isSame(origin, as: request) else {
                 throw Problem.forbidden(
                     "A page of \(origin.prefix(100)) may not change anything here: name its origin in api.cors_origins."

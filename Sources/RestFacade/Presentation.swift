@@ -20,7 +20,7 @@ package enum Presentation {
         var members: [String: JSONValue] = [
             "id": .string(String(id)), "app_name": JSONValue(event.app?.rawValue),
             "event_type": .string(event.kind), "message": .string(event.message),
-            "timestamp": seconds(event.time), "details": event.details,
+            "timestamp": seconds(event.time), "details": event.details.withoutAudit,
             "node_id": .string(event.node.rawValue), "sequence": .int(event.sequence),
         ]
         if let category = EventKind(rawValue: event.kind)?.category {
@@ -94,5 +94,14 @@ package enum Presentation {
         let scaled = number * scale
         // Beyond 2⁵³ there is no fraction to round.
         return JSONValue(scaled.magnitude < 0x1p53 ? scaled.rounded() / scale : number)
+    }
+}
+
+extension JSONValue {
+    /// An event's details without what they hold for the audit trail, which is for those who may read that.
+    fileprivate var withoutAudit: JSONValue {
+        guard case .object(var members) = self, members["audit"] != nil else { return self }
+        members["audit"] = nil
+        return .object(members)
     }
 }

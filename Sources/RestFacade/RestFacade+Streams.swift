@@ -101,21 +101,10 @@ extension RestFacade {
     ) throws -> Response {
         guard request.method == .get else { return Response(status: .ok, headers: [.contentType: contentType]) }
         guard streams.take() else {
-            throw Problem(
-                status: 503, code: "too-many-streams", title: "This node serves as many streams as it may",
-                detail: "\(configuration.maxStreams) clients follow this node already. Ask another node.",
-                retryAfterSeconds: 5)
+            throw Problem.tooManyStreams(configuration.maxStreams)
         }
         let slot = Slot(streams)
-        let (identification, authorization) = (identification, request.headers[.authorization])
-        let address = context.address(request, proxies: configuration.proxies)
-        // A token that is revoked or expires ends its streams too.
-        let objection: @Sendable () async -> Problem? = {
-            switch await identification.identify(authorization: authorization, address: address) {
-            case .known: nil
-            case .unknown(let problem): problem
-            }
-        }
+        let objection = objection(request, context)
         let (stall, logger, channel) = (configuration.streamStall, logger, context.channel)
         return Response(
             status: .ok,
@@ -136,6 +125,18 @@ extension RestFacade {
                 }
                 try await sink.finish(nil)
             })
+    }
+
+    /// Asks anew who it is: a token that is revoked or expires ends its streams too.
+    func objection(_ request: Request, _ context: FacadeContext) -> @Sendable () async -> Problem? {
+        let (identification, authorization) = (identification, request.headers[.authorization])
+        let address = context.address(request, proxies: configuration.proxies)
+        return {
+            switch await identification.identify(authorization: authorization, address: address) {
+            case .known: nil
+            case .unknown(let problem): problem
+            }
+        }
     }
 
     private func streamOptions(_ request: Request) throws -> (EventFilter, Int64?, Bool) {
@@ -180,7 +181,7 @@ extension RestFacade {
 }
 
 /// Gives its slot back once, also when the response is never written.
-private final class Slot: Sendable {
+final class Slot: Sendable {
     private let slots: StreamSlots
     private let isGiven = Atomic(false)
     init(_ slots: StreamSlots) { self.slots = slots }

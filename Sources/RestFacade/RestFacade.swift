@@ -39,7 +39,8 @@ package struct RestFacade: Sendable {
     package func application(
         onListening: @escaping @Sendable (any Channel) async -> Void = { _ in }
     ) -> some ApplicationProtocol {
-        let http = HTTP1Channel.Configuration(idleTimeout: TimeAmount(configuration.idleTimeout))
+        let http = HTTP1Channel.Configuration(
+            additionalChannelHandlers: [WebSocketSwitch()], idleTimeout: TimeAmount(configuration.idleTimeout))
         return Application(
             router: router(), server: FacadeChannel.server(http, tls: tls),
             configuration: ApplicationConfiguration(
@@ -90,7 +91,8 @@ package struct RestFacade: Sendable {
     private func note(
         _ route: RestRoute, _ context: FacadeContext, _ address: String?, _ status: Int, _ reason: String?
     ) {
-        guard route.isWrite, (400..<500).contains(status) else { return }
+        // 426: nothing was asked for yet.
+        guard route.isWrite, (400..<500).contains(status), status != 426 else { return }
         controlPlane.noteRefusal(
             AuditRecord(
                 time: now(), actor: context.caller?.actor ?? "unknown", address: address, node: context.caller?.node,
@@ -112,6 +114,8 @@ package struct RestFacade: Sendable {
         case .appLogs:
             guard try flag(request, "follow") else { return try await ask(route, request, context) }
             return try await logStream(of: app(context), tail: logLines(request), request, context)
+        case .exec:
+            return try await exec(request, context)
         case .eventStream:
             return try await eventStream(request, context)
         case .dashboard, .dashboardFile:

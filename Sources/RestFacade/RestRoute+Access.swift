@@ -20,6 +20,7 @@ extension RestRoute {
             .apps(.read)
         case .register, .deleteApp: .apps(.deploy)
         case .start, .stop, .retry: .apps(.run)
+        case .exec: .apps(.exec)
         case .scale, .autoscale, .setPolicy, .simulateMetrics: .apps(.scale)
         case .rollback, .pauseRollout, .resumeRollout, .abortRollout: .apps(.rollout)
         case .systemMetrics, .prometheusMetrics, .listSecrets, .showSecret, .clusterStatus, .clusterLeader,

@@ -3,7 +3,7 @@ import HTTPTypes
 /// Every route there is: the one list the router, the answers 404 and 405, and the test of `openapi.json` go by.
 package enum RestRoute: String, CaseIterable, Sendable {
     case register, plan, start, stop, scale, autoscale, retry, setPolicy, simulateMetrics, simulate, deleteApp
-    case listApps, appStatus, appDocument, appLogs, appMetrics, why
+    case listApps, appStatus, appDocument, appLogs, appMetrics, why, exec
     case appHistory, events, eventStream, systemMetrics, prometheusMetrics, usageOfApps
     case listSecrets, showSecret, setSecret, removeSecret
     case rollback, pauseRollout, resumeRollout, abortRollout, rolloutStatus, revisions
@@ -27,13 +27,14 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .listApps, .appStatus, .appDocument, .appLogs, .appMetrics, .why, .events, .systemMetrics,
             .listSecrets, .showSecret, .prometheusMetrics, .clusterStatus, .clusterLeader, .clusterHealth, .health,
             .openAPI, .rolloutStatus, .revisions, .listNodes, .backup, .listSettings, .listTokens, .audit,
-            .appHistory, .eventStream, .dashboard, .dashboardFile, .usageOfApps:
+            .appHistory, .eventStream, .dashboard, .dashboardFile, .usageOfApps, .exec:
             .get
         }
     }
 
-    /// Whether it asks for a change. A simulation is sent with POST for its body and changes nothing.
-    package var isWrite: Bool { method != .get && self != .simulate && self != .plan }
+    /// Whether it asks for a change. A simulation is sent with POST for its body and changes nothing; a WebSocket begins with
+    /// GET, whatever is done by it.
+    package var isWrite: Bool { (method != .get && self != .simulate && self != .plan) || self == .exec }
 
     /// As OpenAPI and the router write it: a segment in braces stands for any one.
     package var path: String {
@@ -53,6 +54,7 @@ package enum RestRoute: String, CaseIterable, Sendable {
         case .appStatus: "/apps/{name}/status"
         case .appDocument: "/apps/{name}/raw"
         case .appLogs: "/apps/{name}/logs"
+        case .exec: "/apps/{name}/exec"
         case .appMetrics: "/apps/{name}/metrics"
         case .why: "/apps/{name}/why"
         case .rollback: "/apps/{name}/rollback"

@@ -28,8 +28,10 @@ public enum PeerFeatures {
     public static let continues: UInt64 = 2
     /// Understands HeldRequests, and routes of apps that scale to zero.
     public static let activation: UInt64 = 4
+    /// Understands ExecRequest and ExecData, and what streams ask of other nodes: `followLog`, `eventsAfter`, `overview`.
+    public static let streams: UInt64 = 8
     /// What this release can do.
-    public static let own = renewal | activation
+    public static let own = renewal | activation | streams
 }
 
 /// How the node that dials introduces itself. The frame is at most 1 KiB.

@@ -51,6 +51,14 @@ extension Message {
         case .forwardResponse: return .forwardResponse(try body.readCodable("response", as: ControlResponse.self))
         case .logRequest: return try body.readLogRequest()
         case .logChunk: return try body.readLogChunk()
+        case .execRequest:
+            let session = try body.readVarint()
+            return .execRequest(
+                session: session, request: try body.readCodable("request", as: ControlRequest.self))
+        case .execData:
+            let session = try body.readVarint()
+            let isToRunner = try body.readFlag("exec.isToRunner")
+            return .execData(session: session, isToRunner: isToRunner, frame: try body.readExecFrame())
         }
     }
 
@@ -94,6 +102,13 @@ extension Message {
             body.writeFlag(isLast)
             try body.writeCount(lines.count, "lines", limit: WireLimits.logLines)
             for line in lines { body.writeCutText(line, limit: WireLimits.logLineBytes) }
+        case .execRequest(let session, let request):
+            body.writeVarint(session)
+            try body.writeCodable(request)
+        case .execData(let session, let isToRunner, let frame):
+            body.writeVarint(session)
+            body.writeFlag(isToRunner)
+            try body.writeExecFrame(frame)
         }
     }
 }

@@ -48,6 +48,12 @@ public enum Message: Hashable, Sendable {
     /// Oldest line first, without line ends. More chunks follow under the same correlation id unless `isLast`.
     case logChunk(lines: [String], isLast: Bool)
 
+    /// A request to run `Operation.exec` of an instance of the receiver's, answered by ForwardResponse: 200 and the session
+    /// has begun, or the problem. `session` is the sender's number for it. Only to a peer with `PeerFeatures.streams`.
+    case execRequest(session: UInt64, request: ControlRequest)
+    /// `isToRunner`: from the node that asked, else from the one that runs the command.
+    case execData(session: UInt64, isToRunner: Bool, frame: ExecFrame)
+
     public var type: MessageType {
         switch self {
         case .hello: .hello
@@ -78,6 +84,8 @@ public enum Message: Hashable, Sendable {
         case .forwardResponse: .forwardResponse
         case .logRequest: .logRequest
         case .logChunk: .logChunk
+        case .execRequest: .execRequest
+        case .execData: .execData
         }
     }
 

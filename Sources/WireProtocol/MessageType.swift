@@ -34,6 +34,8 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
 
     case logRequest = 0x60
     case logChunk = 0x61
+    case execRequest = 0x62
+    case execData = 0x63
 
     /// Where a message may travel.
     public enum Route: Hashable, Sendable {
@@ -57,7 +59,7 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
         case .heldRequests: .control
         // Statuses share a channel with inventories, so that an older picture never overtakes a newer one.
         case .inventory, .instanceStatus, .routingTable, .routingAck: .bulk
-        case .sampleBatch, .eventBatch, .eventAck, .logRequest, .logChunk: .bulk
+        case .sampleBatch, .eventBatch, .eventAck, .logRequest, .logChunk, .execRequest, .execData: .bulk
         case .forwardRequest, .forwardResponse: .bySize
         }
     }

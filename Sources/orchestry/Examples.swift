@@ -25,6 +25,7 @@ enum Examples {
         "node uncordon": ["orchestry node uncordon controller-2"],
         "node drain": ["orchestry node drain controller-2 --deadline 10m"],
         "metrics": ["orchestry metrics", "orchestry metrics shop"],
+        "exec": ["orchestry exec shop -- ls /srv", "orchestry exec -it shop -- sh"],
         "logs": ["orchestry logs shop -n 20", "orchestry logs shop -f"],
         "events": ["orchestry events --app shop --limit 20", "orchestry events --watch -o json"],
         "why": ["orchestry why shop"], "info": ["orchestry info"],

@@ -59,9 +59,9 @@ struct Orchestry: AsyncParsableCommand {
             Wait.self, Maintenance.self, Top.self, Doctor.self,
             Register.self, Up.self, Down.self, Delete.self, Scale.self, Autoscale.self, Simulate.self, Retry.self,
             List.self, Status.self, Spec.self,
-            Metrics.self, Logs.self, Events.self, Why.self, Rollout.self, Rollback.self, Revisions.self, Info.self,
-            Nodes.self, Cluster.self, Secret.self, Token.self, Audit.self, Certs.self, Backup.self, Restore.self,
-            Settings.self, Config.self, Context.self, Completion.self, Names.self,
+            Metrics.self, Logs.self, Exec.self, Events.self, Why.self, Rollout.self, Rollback.self, Revisions.self,
+            Info.self, Nodes.self, Cluster.self, Secret.self, Token.self, Audit.self, Certs.self, Backup.self,
+            Restore.self, Settings.self, Config.self, Context.self, Completion.self, Names.self,
             Version.self,
         ])
 }

@@ -66,6 +66,10 @@ struct FakeServer: Sendable {
 
         /// What was written by the first, the second… connection; each ends when it has it.
         private let followers = Atomic(0)
+        func exec(
+            _ command: ExecCommand, in instance: InstanceID?, of app: AppName, caller: Caller
+        ) async throws(Problem) -> any ExecSession { throw .appNotFound(app) }
+
         func followLogs(of app: AppName, tail: Int) async throws(Problem) -> any LogFollowing {
             guard app.rawValue == "web" else { throw .appNotFound(app) }
             return Logs(written: followers.add(1, ordering: .relaxed).newValue + 1)

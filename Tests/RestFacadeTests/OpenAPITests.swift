@@ -22,7 +22,7 @@ struct OpenAPITests {
         let operation = try #require(document["paths"]?[route.path]?[route.method.rawValue.lowercased()])
         #expect(operation["operationId"]?.stringValue == route.rawValue)
         #expect(operation["summary"]?.stringValue?.isEmpty == false)
-        #expect(operation["responses"]?["200"] != nil)
+        #expect(operation["responses"]?[route == .exec ? "101" : "200"] != nil)
         let parameters = (operation["parameters"]?.arrayValue ?? []).compactMap { $0["$ref"]?.stringValue }
         #expect(parameters.contains("#/components/parameters/AppName") == route.path.contains("{name}"))
         #expect(

@@ -82,6 +82,13 @@ final class ScriptedControlPlane: ControlPlane {
         guard app.rawValue != "gone" else { throw .appNotFound(app) }
         return ScriptedLogs(lines: logs.map { Array($0.suffix(tail)) }) { [logPages] in logPages.note() }
     }
+    let commands = EchoedCommands()
+    func exec(
+        _ command: ExecCommand, in instance: InstanceID?, of app: AppName, caller: Caller
+    ) async throws(Problem) -> any ExecSession {
+        guard app.rawValue != "gone" else { throw .appNotFound(app) }
+        return commands.begin(command)
+    }
     func prometheusText() async -> String { "# TYPE up gauge\nup 1\n" }
 }
 

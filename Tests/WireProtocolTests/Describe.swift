@@ -1,3 +1,4 @@
+import NIOCore
 import OrchestryModel
 import WireProtocol
 
@@ -60,6 +61,27 @@ private func body(_ message: Message) -> String {
     case .forwardResponse(let response): return object(["response": codable(response)])
     case .logRequest(let instance, let lines): return object(["instance": text(instance), "lines": "\(lines)"])
     case .logChunk(let lines, let isLast): return object(["last": "\(isLast)", "lines": list(lines, quoted)])
+    case .execRequest(let session, let request):
+        return object(["session": "\(session)", "request": codable(request)])
+    case .execData(let session, let isToRunner, let frame):
+        return "{\"session\": \(session), \"to runner\": \(isToRunner), " + describe(frame).dropFirst()
+    }
+}
+
+private func describe(_ frame: ExecFrame) -> String {
+    func data(_ kind: String, _ buffer: ByteBuffer) -> String {
+        object(["kind": quoted(kind), "bytes": bytes(Array(buffer.readableBytesView))])
+    }
+    switch frame {
+    case .input(let buffer): return data("input", buffer)
+    case .output(let buffer): return data("output", buffer)
+    case .errors(let buffer): return data("errors", buffer)
+    case .resize(let size):
+        return object(["kind": quoted("resize"), "columns": "\(size.columns)", "rows": "\(size.rows)"])
+    case .endOfInput: return object(["kind": quoted("end of input")])
+    case .credit(let bytes): return object(["kind": quoted("credit"), "credit": "\(bytes)"])
+    case .exited(let status): return object(["kind": quoted("exited"), "status": "\(status)"])
+    case .ended(let reason): return object(["kind": quoted("ended"), "reason": quoted(reason)])
     }
 }
 

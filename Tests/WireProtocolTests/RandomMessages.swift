@@ -1,3 +1,4 @@
+import NIOCore
 import OrchestryModel
 import WireProtocol
 
@@ -215,7 +216,7 @@ struct MessageMaker {
     }
 
     mutating func operation() -> Operation {
-        switch int(0...26) {
+        switch int(0...27) {
         case 0: .register(document: document(), condition: maybe { $0.condition() })
         case 1: .scale(app(), replicas: int(0...100), forSeconds: maybe { $0.int(1...9) })
         case 2: .setPolicy(app(), policy: document(), condition: maybe { $0.condition() })
@@ -254,6 +255,12 @@ struct MessageMaker {
         case 24: .restore(checksum: text(64), merge: chance())
         case 25: .changeSettings(["log.level": .string(text(9)), "retention.events_days": .int(Int64(int(1...9)))])
         case 26: .backup
+        case 23:
+            .exec(
+                app(), instance(),
+                ExecCommand(
+                    words: list { $0.text() }, hasInput: chance(),
+                    terminal: maybe { .init(columns: $0.int(1...99), rows: $0.int(1...99)) }))
         default: .why(app())
         }
     }
@@ -313,6 +320,25 @@ struct MessageMaker {
                 ControlResponse(status: int(200...599), body: document(), retryAfterSeconds: maybe { $0.int(1...9) }))
         case .logRequest: .logRequest(instance: instance(), tailLines: int(0...100_000))
         case .logChunk: .logChunk(lines: list(20) { $0.text(200) }, isLast: chance())
+        case .execRequest:
+            .execRequest(
+                session: number(),
+                request: ControlRequest(
+                    operation: operation(), idempotencyKey: text(), actor: text(), caller: maybe { $0.caller() }))
+        case .execData: .execData(session: number(), isToRunner: chance(), frame: execFrame())
+        }
+    }
+
+    mutating func execFrame() -> ExecFrame {
+        switch int(0...7) {
+        case 0: .input(ByteBuffer(bytes: bytes(int(1...32))))
+        case 1: .output(ByteBuffer(bytes: bytes(int(1...32))))
+        case 2: .errors(ByteBuffer(bytes: bytes(int(1...32))))
+        case 3: .resize(.init(columns: int(1...65_535), rows: int(1...65_535)))
+        case 4: .endOfInput
+        case 5: .credit(int(1...ExecFlow.window))
+        case 6: .exited(status: int(0...255))
+        default: .ended(reason: text())
         }
     }
 

@@ -426,7 +426,7 @@ local SPEC = { fields = {
 
 local GRANT = { fields = {
     role = { "viewer", "operator", "admin" },
-    ["verbs?"] = { each = { "read", "deploy", "run", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster" } },
+    ["verbs?"] = { each = { "read", "deploy", "run", "exec", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster" } },
     ["apps?"] = { each = "name" } } }
 local CALLER = { fields = {
     name = "text", ["address?"] = "text", ["node?"] = "name", ["grant?"] = GRANT, ["token?"] = "text",
@@ -465,6 +465,8 @@ local OPERATIONS = {
     audit = { fields = { ["app?"] = "name", ["after?"] = "whole", limit = "whole", isRaw = "flag" } },
     overview = { fields = {} }, appHistory = { fields = { _0 = "name", minutes = "whole" } },
     followLog = { fields = { _0 = "text", session = "text", ["cursor?"] = "text", ["tail?"] = "whole" } },
+    exec = { fields = { _0 = "name", _1 = "text", _2 = { fields = { words = { each = "text" }, hasInput = "flag",
+        ["terminal?"] = { fields = { columns = "whole", rows = "whole" } } } } } },
     eventsAfter = { fields = { _0 = "whole", limit = "whole" } },
 }
 
@@ -622,6 +624,20 @@ local run = { field("revision", SMALL), field("node", NAME), field("replicas", S
     field("spec", document(function(value) return fits(value, SPEC) end)),
     field("secrets", list(17, sealed, nil, "secret")) }
 local stop = { field("grace", varint(0, 600)) }
+-- Up to 32 KiB of what a command reads or writes.
+local exec_data = scalar("bytes", function(reader)
+    local length = reader:bounded(32768)
+    check(length > 0, reader, "no bytes")
+    local from = reader:take(length)
+    local hex = reader.raw:sub(from + 1, from + length):gsub(".", function(c) return ("%02x"):format(c:byte()) end)
+    return hex, nil, hex, reader.tvb(from, length)
+end)
+local exec_bytes = { field("bytes", exec_data, "exec.bytes") }
+local exec_rest = { input = exec_bytes, output = exec_bytes, errors = exec_bytes,
+    resize = { field("columns", PORT, "exec.columns"), field("rows", PORT, "exec.rows") },
+    credit = { field("credit", varint(1, 262144), "exec.credit") },
+    exited = { field("status", varint(0, 255), "exec.status") },
+    ended = { field("reason", text(4096), "exec.reason") } }
 local sent = { field("epoch", EPOCH), field("sent at", ANY) }
 local table_version = { field("epoch", EPOCH), field("number", ANY) }
 local u64_incarnation = field("incarnation", u64)
@@ -680,6 +696,11 @@ local messages = {
         { "instance", "lines" } },
     [0x61] = { "LogChunk", "bulk", {
         field("last", flag), field("lines", list(100000, text(65536), "log_line", "line")) }, { "last", "lines" } },
+    [0x62] = { "ExecRequest", "bulk", { field("session", ANY, "exec.session"), field("request", document(is_request)) },
+        { "session" } },
+    [0x63] = { "ExecData", "bulk", { field("session", ANY, "exec.session"), field("to runner", flag, "exec.to_runner"),
+        field("kind", words(0, "input", "output", "errors", "resize", "end of input", "credit", "exited", "ended"),
+            "exec.kind") }, { "session", "kind" } },
 }
 local type_names = {}
 for number, message in pairs(messages) do type_names[number] = message[1] end
@@ -814,6 +835,9 @@ local function dissect_body(reader, tree, stream, pinfo)
     local values, infos = dissect_fields(message[3], reader, tree, {}, {})
     if message[1] == "InstanceCommand" then
         local rest = ({ run = run, stop = stop })[values.kind]
+        if rest then dissect_fields(rest, reader, tree, values, infos) end
+    elseif message[1] == "ExecData" then
+        local rest = exec_rest[values.kind]
         if rest then dissect_fields(rest, reader, tree, values, infos) end
     elseif message[1] == "Error" then
         tree:add_proto_expert_info(e_error, "Error " .. infos.code .. ": " .. values.message)

@@ -118,6 +118,15 @@ def byte_string(*lengths):
     return Kind(read, lambda value: write_varint(len(value) // 2) + bytes.fromhex(value))
 
 
+def some_bytes(limit):
+    """At least one."""
+    def read(reader):
+        raw = reader.take(reader.length(limit))
+        check(raw)
+        return raw.hex()
+    return Kind(read, lambda value: write_varint(len(value) // 2) + bytes.fromhex(value))
+
+
 def many(limit, kind):
     return Kind(lambda reader: [kind.read(reader) for _ in range(reader.length(limit))],
                 lambda values: write_varint(len(values)) + b"".join(kind.write(value) for value in values))
@@ -325,7 +334,7 @@ def anything(_):
 
 CONDITION = {"isAbsent": bool, "tags?": [str]}
 GRANT = {"role": ("viewer", "operator", "admin"), "apps?": [app],
-         "verbs?": [("read", "deploy", "run", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster")]}
+         "verbs?": [("read", "deploy", "run", "exec", "scale", "rollout", "nodes", "secrets", "tokens", "audit", "cluster")]}
 CALLER = {"name": str, "address?": str, "node?": app, "grant?": GRANT, "token?": str, "credential?": str}
 OPERATIONS = {
     "register": {"document": anything, "condition?": CONDITION}, "plan": {"documents": [anything]}, "usageOfApps": {},
@@ -348,6 +357,7 @@ OPERATIONS = {
     "listNodes": {}, "rollback": {"_0": app, "to?": int}, "rebalance": {"maxMoves": int},
     "restore": {"checksum": str, "merge": bool}, "changeSettings": {"_0": anything}, "backup": {}, "listSettings": {},
     "overview": {}, "appHistory": {"_0": app, "minutes": int}, "eventsAfter": {"_0": int, "limit": int},
+    "exec": {"_0": app, "_1": str, "_2": {"words": [str], "hasInput": bool, "terminal?": {"columns": int, "rows": int}}},
     "followLog": {"_0": str, "session": str, "cursor?": str, "tail?": int},
     "drainNode": {"_0": app, "deadlineSeconds": int}, **dict.fromkeys(["cordonNode", "uncordonNode"], {"_0": app}),
     **dict.fromkeys(
@@ -468,6 +478,24 @@ def write_command(value):
     return COMMAND.write(value) + COMMAND_REST[value["kind"]].write(value)
 
 
+EXEC = record(("session", VARINT), ("to runner", FLAG), ("kind", words(
+    "input", "output", "errors", "resize", "end of input", "credit", "exited", "ended")))
+EXEC_BYTES = record(("bytes", some_bytes(32_768)))
+EXEC_REST = {
+    "input": EXEC_BYTES, "output": EXEC_BYTES, "errors": EXEC_BYTES, "resize": record(("columns", PORT), ("rows", PORT)),
+    "end of input": record(), "credit": record(("credit", ranged(1, 262_144))),
+    "exited": record(("status", ranged(0, 255))), "ended": record(("reason", text(4096)))}
+
+
+def read_exec(reader):
+    value = EXEC.read(reader)
+    return {**value, **EXEC_REST[value["kind"]].read(reader)}
+
+
+def write_exec(value):
+    return EXEC.write(value) + EXEC_REST[value["kind"]].write(value)
+
+
 SENT = record(("epoch", EPOCH), ("sent at", VARINT))
 VERSION_OF_TABLE = ("epoch", EPOCH), ("number", VARINT)
 ROUND = ranged(0, 2**32 - 1)
@@ -498,7 +526,9 @@ MESSAGES = {
     0x50: ("ForwardRequest", record(("deadline", ranged(0, 86_400_000)), ("request", in_form(DOCUMENT, REQUEST)))),
     0x51: ("ForwardResponse", record(("response", in_form(DOCUMENT, RESPONSE)))),
     0x60: ("LogRequest", record(("instance", INSTANCE), ("lines", ranged(0, 100_000)))),
-    0x61: ("LogChunk", record(("last", FLAG), ("lines", many(100_000, text(65_536)))))}
+    0x61: ("LogChunk", record(("last", FLAG), ("lines", many(100_000, text(65_536))))),
+    0x62: ("ExecRequest", record(("session", VARINT), ("request", in_form(DOCUMENT, REQUEST)))),
+    0x63: ("ExecData", Kind(read_exec, write_exec))}
 TYPES = {name: (number, kind) for number, (name, kind) in MESSAGES.items()}
 
 

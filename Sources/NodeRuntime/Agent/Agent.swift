@@ -136,6 +136,8 @@ actor Agent {
         (instances[instance]?.lifecycle.status.containerID, instances[instance] != nil)
     }
 
+    func status(of instance: InstanceID) -> InstanceStatus? { instances[instance]?.lifecycle.status }
+
     func logs(of instance: InstanceID, tail: Int) async throws -> (container: String, lines: [LogLine])? {
         guard let container = instances[instance]?.lifecycle.status.containerID else { return nil }
         return (container, try await engine.logs(container, tail: tail))

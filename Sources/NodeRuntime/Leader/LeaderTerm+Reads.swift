@@ -68,10 +68,10 @@ extension LeaderTerm {
         case .overview: return overview(within: grant)
         case .eventsAfter(let id, let limit):
             return try await surroundings.store.numberedEvents(after: id, limit: limit)
-        case .followLog:
+        case .followLog, .exec:
             throw Problem(
                 status: 400, code: "not-for-the-leader", title: "Not for the leader",
-                detail: "Output is followed on the node where the instance runs.")
+                detail: "Output is followed, and commands are run, on the node where the instance runs.")
         case .appHistory(let name, let minutes):
             return try await surroundings.store.history(
                 of: try application(name).name, minutes: minutes, now: surroundings.clock.wall())

@@ -24,6 +24,14 @@ final class EventRecorder: Sendable {
         continuation.yield(event)
     }
 
+    /// Returns when the event is durable, ahead of others that wait.
+    /// - Throws: as the outbox, when it can't be kept.
+    func keep(_ event: Event) async throws {
+        _ = try await outbox.append(events: [event], decisions: [])
+        recorded.withLock { $0[event.kind, default: 0] += 1 }
+        onDurable()
+    }
+
     /// How many of each kind this process has recorded.
     var counts: [String: UInt64] { recorded.withLock { $0 } }
 

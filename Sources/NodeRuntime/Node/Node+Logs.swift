@@ -39,6 +39,7 @@ extension Node {
             guard case .followLog(let instance, let session, let cursor, let tail) = operation else { return nil }
             return await logPage(instance, session: session, cursor: cursor, tail: tail).body
         }
+        guard transport.supports(PeerFeatures.streams, node) else { return nil }
         let request = ControlRequest(operation: operation, idempotencyKey: "log", actor: id.rawValue)
         do {
             let reply = try await transport.request(
@@ -56,7 +57,13 @@ extension NodeControlPlane {
     func followLogs(of app: AppName, tail: Int) async throws(Problem) -> any LogFollowing {
         try mayStream()
         // Whoever follows what does not exist is told so before anything is sent.
-        _ = try await instances(of: app)
+        for holder in Set((try await instances(of: app) ?? [:]).values).sorted() where holder != node.id {
+            let isConnected = node.transport.connectedPeers.contains { $0.id == holder }
+            // Its instances' lines would silently be missing.
+            if isConnected, !node.transport.supports(PeerFeatures.streams, holder) {
+                throw node.objectionToStreams(of: holder)
+            }
+        }
         return node.logFollower(of: app, tail: tail, plane: self)
     }
 

@@ -189,6 +189,12 @@ extension Node {
         // Long enough for a slow database, short enough that a frozen leader costs one attempt and not the request.
         let patience = Duration.seconds(request.operation.isWrite ? 2 : 5)
         let transport = transport
+        if request.operation.isOfStreams, transport.connectedPeers.contains(where: { $0.id == leader }),
+            !transport.supports(PeerFeatures.streams, leader)
+        {
+            // It would not understand, and close the connection.
+            throw ForwardingError.tooOld
+        }
         return try await withThrowingTaskGroup(of: ControlResponse?.self) { group in
             group.addTask {
                 let reply = try await transport.request(
@@ -211,7 +217,16 @@ extension Node {
         }
     }
 
-    enum ForwardingError: Error { case notLeader, superseded }
+    enum ForwardingError: Error, CustomStringConvertible {
+        case notLeader, superseded, tooOld
+        var description: String {
+            switch self {
+            case .notLeader: "it does not lead"
+            case .superseded: "another node leads"
+            case .tooOld: "it runs an earlier release, which does not know this request: upgrade it"
+            }
+        }
+    }
 
     /// As the leader. A worker's read is answered by any controller in the end: it has PostgreSQL, the worker has not.
     func answer(_ request: ControlRequest, from peer: NodeID, correlation: UInt64) async {

@@ -51,6 +51,7 @@ package final class Node: Service {
     let certificates: CertificateKeeper?
     let access: AccessKeeper
     let load = PeerLoad()
+    let desk = ExecDesk()
     let scaling = ScalingState()
     let settings: RuntimeSettings
     let pages: MetricPages
@@ -206,6 +207,7 @@ package final class Node: Service {
             await self.untilGracefulStop()
             self.state.withLock { $0.isStopping = true }
             await self.feed.stop()
+            self.desk.close("\(self.id) stops")
             await self.handOver()
             group.cancelAll()
             self.pool.stop()

@@ -21,6 +21,7 @@ struct NodeRouter: PeerHandler {
     func peerDisconnected(_ peer: NodeID, reason: String) {
         node.logger.warning("Peer disconnected", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
         node.announcer.wake()
+        node.desk.lose(peer, reason: reason)
         if case .worker(let watch) = node.standing { watch.submit(.disconnected(peer)) }
         node.currentTerm?.submit(.peerDisconnected(peer))
     }
@@ -81,6 +82,10 @@ struct NodeRouter: PeerHandler {
             work(weight, for: peer) {
                 await node.sendLogs(of: instance, tail: tailLines, to: peer, correlation: correlation)
             }
+        case .execRequest(let session, let request):
+            node.execRequested(request, session: session, from: peer, correlation: correlation)
+        case .execData(let session, let isToRunner, let frame):
+            node.execArrived(frame, session: session, isToRunner: isToRunner, from: peer)
         case .inventory, .instanceStatus:
             node.logger.warning("A peer spoke for another node; ignored", metadata: ["peer": "\(peer)"])
         case .error(let code, let text):
