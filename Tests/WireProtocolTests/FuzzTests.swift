@@ -30,7 +30,7 @@ import WireProtocol
             }
             // Documents of Codable types may hold keys this release does not know, and those are left out.
             switch frame.type {
-            case .instanceCommand, .forwardRequest, .forwardResponse: continue
+            case .instanceCommand, .forwardRequest, .forwardResponse, .execRequest: continue
             default: break
             }
             let start = again.readableBytes - frame.body.readableBytes
