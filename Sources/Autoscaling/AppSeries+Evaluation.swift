@@ -262,17 +262,17 @@ extension AppSeries {
     ) {
         let seconds = BurstWindow.seconds(ofWindow: policy.windowSeconds)
         let arithmetic = ReplicaArithmetic(policy)
+        if !burst.isActive, let most = mostBurstTraffic(seconds: seconds, end: end),
+            Self.strongest(policy, state, rate: most.rate, concurrency: most.concurrency, seconds)
+                .map({ !BurstWindow.begins(at: $0.factor / arithmetic.outThreshold) }) ?? true
+        {
+            return
+        }
         let traffic = burstTraffic(seconds: seconds, end: end)
         let ready = max(state.ready.count, 1)
-        var strongest: BurstReading?
-        for metric in [ScalingMetric.rps, .connections] {
-            guard let target = metric.target(in: policy), traffic.isKnown else { continue }
-            let load = metric == .rps ? traffic.lowRate : traffic.lowConcurrency
-            let reading = BurstReading(
-                metric: metric, observed: load / Double(ready), target: target,
-                factor: load / (target * Double(ready)), seconds: seconds)
-            if reading.factor > strongest?.factor ?? -1 { strongest = reading }
-        }
+        let strongest =
+            traffic.isKnown
+            ? Self.strongest(policy, state, rate: traffic.low.rate, concurrency: traffic.low.concurrency, seconds) : nil
         var asked = 0
         var overload = 0.0
         if let strongest {
@@ -290,6 +290,23 @@ extension AppSeries {
             course.evaluation.decidingName = nil
         }
         course.move(to: max(desired, state.desired), .burst, value: seconds)
+    }
+
+    /// What a burst is judged by: the traffic that is most over its target.
+    private static func strongest(
+        _ policy: ScalingPolicy, _ state: ReplicaState, rate: Int64, concurrency: Int64, _ seconds: Int
+    ) -> BurstReading? {
+        let ready = Double(max(state.ready.count, 1))
+        var strongest: BurstReading?
+        for (metric, load) in [(ScalingMetric.rps, rate), (.connections, concurrency)] {
+            guard let target = metric.target(in: policy) else { continue }
+            let amount = Double(load) / 1e6
+            let reading = BurstReading(
+                metric: metric, observed: amount / ready, target: target, factor: amount / (target * ready),
+                seconds: seconds)
+            if reading.factor > strongest?.factor ?? -1 { strongest = reading }
+        }
+        return strongest
     }
 
     /// Stabilization and cooldown: they only hold shrinking back.

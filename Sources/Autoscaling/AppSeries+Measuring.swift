@@ -158,6 +158,19 @@ extension AppSeries {
         return reading
     }
 
+    /// At least what `burstTraffic` would find, without looking at the seconds; nil: not known.
+    func mostBurstTraffic(seconds: Int, end: Int64) -> MicroTraffic? {
+        guard synthetic.isEmpty else { return nil }
+        var most = MicroTraffic()
+        for position in nodes.indices {
+            guard let bound = nodes[position].mostTraffic(from: end - Self.lateSeconds - Int64(seconds) + 1) else {
+                return nil
+            }
+            most += bound
+        }
+        return most
+    }
+
     /// One node's part in the burst window, without its own strongest second.
     /// - Parameter sums: of the seconds up to `common`, to which the node's are added.
     private func settledTraffic(
@@ -238,13 +251,13 @@ extension AppSeries {
         }
         let newest = max(end, newest ?? end)
         merged?.ask(from: start, newest: newest)
-        return merged?.percentileMilliseconds(0.95)
+        return merged?.followedPercentileMilliseconds(0.95)
     }
 
     /// The same without moving the merged window.
     func p95MillisecondsAside(from start: Int64, end: Int64) -> Double? {
         guard start <= end else { return nil }
-        if let merged, merged.start == start { return merged.percentileMilliseconds(0.95) }
+        if merged?.start == start { return merged?.percentileMilliseconds(0.95) }
         return mergedAfresh(from: start, end: end).percentileMilliseconds(0.95)
     }
 
@@ -256,7 +269,7 @@ extension AppSeries {
     }
 
     mutating func moveMerged(to start: Int64) {
-        guard var window = merged.take() else { return }
+        guard merged?.start != start, var window = merged.take() else { return }
         if window.start <= start {
             for second in window.start..<start { forEachLatency(at: second) { window.subtract($0) } }
         } else {

@@ -20,6 +20,9 @@ public struct BurstWindow: Hashable, Sendable {
     /// A tenth of the window, at least 2 s.
     public static func seconds(ofWindow windowSeconds: Int) -> Int { max(2, windowSeconds / 10) }
 
+    /// - Parameter overload: as of `desired`.
+    static func begins(at overload: Double) -> Bool { overload >= threshold - 1e-9 }
+
     public var isActive: Bool { lastTrigger != nil }
 
     /// - Parameters:
@@ -31,7 +34,7 @@ public struct BurstWindow: Hashable, Sendable {
     public mutating func desired(
         stable: Int, burst: Int, overload: Double, windowSeconds: Int, at second: Int64
     ) -> Int {
-        if overload >= Self.threshold - 1e-9 {
+        if Self.begins(at: overload) {
             lastTrigger = second
         } else if let last = lastTrigger {
             // A clock that stepped back must not prolong the burst.

@@ -1,15 +1,16 @@
 import OrchestryModel
 
 /// The merged latency histogram of one app over all nodes from a second on, as dense counts, so that a sample costs
-/// only its own buckets to add when it comes and to take away when it expires, and a percentile one pass over sums of 64.
+/// only its own buckets to add when it comes and to take away when it expires, and a percentile the way from the last one.
 struct LatencyWindow: Sendable {
-    private static let groupSize = 64
     /// As many buckets as a packed index can name, so that none lies outside.
     private static let bucketCount = 1 << PackedHistogram.indexBits
-    private static let groupCount = bucketCount / groupSize
 
     private var counts = [UInt32](repeating: 0, count: bucketCount)
-    private var groups = [UInt64](repeating: 0, count: groupCount)
+    /// Where the last percentile was found, and how many values lie below: from one second to the next it moves by a few
+    /// buckets, so that an evaluation looks at these only.
+    private var pivot = 0
+    private var below: UInt64 = 0
     private(set) var total: UInt64 = 0
     /// The first second merged; all that is later is merged too.
     private(set) var start: Int64
@@ -46,13 +47,11 @@ struct LatencyWindow: Sendable {
 
     mutating func add(_ histogram: PackedHistogram) {
         counts.withUnsafeMutableBufferPointer { counts in
-            groups.withUnsafeMutableBufferPointer { groups in
-                for bucket in histogram.buckets {
-                    let (index, count) = PackedHistogram.unpack(bucket)
-                    counts[index] &+= count
-                    groups[index / Self.groupSize] &+= UInt64(count)
-                    total &+= UInt64(count)
-                }
+            for bucket in histogram.buckets {
+                let (index, count) = PackedHistogram.unpack(bucket)
+                counts[index] &+= count
+                total &+= UInt64(count)
+                if index < pivot { below &+= UInt64(count) }
             }
         }
     }
@@ -60,33 +59,41 @@ struct LatencyWindow: Sendable {
     /// Takes away what `add` added.
     mutating func subtract(_ histogram: PackedHistogram) {
         counts.withUnsafeMutableBufferPointer { counts in
-            groups.withUnsafeMutableBufferPointer { groups in
-                for bucket in histogram.buckets {
-                    let (index, count) = PackedHistogram.unpack(bucket)
-                    counts[index] &-= count
-                    groups[index / Self.groupSize] &-= UInt64(count)
-                    total &-= UInt64(count)
-                }
+            for bucket in histogram.buckets {
+                let (index, count) = PackedHistogram.unpack(bucket)
+                counts[index] &-= count
+                total &-= UInt64(count)
+                if index < pivot { below &-= UInt64(count) }
             }
         }
     }
 
     /// As `LatencyHistogram.percentileMilliseconds`.
     func percentileMilliseconds(_ fraction: Double) -> Double? {
+        place(of: fraction).map { LatencyHistogram.midpoint(ofBucket: $0.pivot) / 1000 }
+    }
+
+    /// The same; the next one is looked for from there.
+    mutating func followedPercentileMilliseconds(_ fraction: Double) -> Double? {
+        guard let place = place(of: fraction) else { return nil }
+        (pivot, below) = place
+        return LatencyHistogram.midpoint(ofBucket: pivot) / 1000
+    }
+
+    /// The bucket that holds the value of that rank, and how many values lie below it.
+    private func place(of fraction: Double) -> (pivot: Int, below: UInt64)? {
         guard total > 0 else { return nil }
         let rank = max(1, UInt64((min(max(fraction, 0), 1) * Double(total)).rounded(.up)))
-        var seen: UInt64 = 0
-        for group in 0..<Self.groupCount {
-            if seen + groups[group] < rank {
-                seen += groups[group]
-                continue
-            }
-            for index in group * Self.groupSize..<(group + 1) * Self.groupSize {
-                seen += UInt64(counts[index])
-                if seen >= rank { return LatencyHistogram.midpoint(ofBucket: index) / 1000 }
-            }
+        var (pivot, below) = (pivot, below)
+        while below >= rank {
+            pivot -= 1
+            below -= UInt64(counts[pivot])
         }
-        return nil
+        while below + UInt64(counts[pivot]) < rank {
+            below += UInt64(counts[pivot])
+            pivot += 1
+        }
+        return (pivot, below)
     }
 }
 

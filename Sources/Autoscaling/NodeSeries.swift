@@ -9,6 +9,9 @@ struct NodeSeries: Sendable {
     /// Since this second every one that was reported showed no request, and none in flight; seconds that were not are
     /// few (`AppSeries.staleSeconds` in a row at most).
     private(set) var quietSince = Int64.min
+    private var peaks = RecentPeaks()
+    /// What was in flight in the newest second, at hand where an evaluation looks for it.
+    private var newest = (second: Int64.min, inFlight: Int64(0))
 
     init(node: NodeID, capacity: Int) {
         self.node = node
@@ -32,7 +35,9 @@ struct NodeSeries: Sendable {
             if merged?.covers(other) == true { merged?.subtract(latencies[index]) }
         }
         noteQuiet(value, at: second)
+        peaks.note(value, at: second)
         load.set(value, at: second)
+        if second >= newest.second { newest = (second, value.inFlight) }
         latencies[index] = latency
         if merged?.covers(second) == true { merged?.add(latency) }
     }
@@ -52,6 +57,7 @@ struct NodeSeries: Sendable {
         let index = load.index(of: second)
         if merged?.covers(second) == true { merged?.subtract(latencies[index]) }
         load.remove(second)
+        if second == newest.second { newest.second = Int64.min }
         latencies[index] = PackedHistogram()
     }
 
@@ -66,8 +72,10 @@ struct NodeSeries: Sendable {
     /// it. Instances that are overloaded finish what they can, not what comes. 0 where either is not known, and never less:
     /// what a proxy that restarts drops has not been served.
     func growth(from: Int64, to: Int64) -> Int64 {
-        guard let last = load.value(at: to), let before = load.value(before: from) else { return 0 }
-        return max(0, last.inFlight - before.inFlight) * 1_000_000
+        guard let last = to == newest.second ? newest.inFlight : load.value(at: to)?.inFlight,
+            let before = load.value(before: from)
+        else { return 0 }
+        return max(0, last - before.inFlight) * 1_000_000
     }
 
     /// What came in each known second of `from...to`, with `growth`.
@@ -85,6 +93,9 @@ struct NodeSeries: Sendable {
         }
     }
 
+    /// No second from `from` on had more traffic than this; nil: not known, seconds that far back are not kept apart.
+    func mostTraffic(from: Int64) -> MicroTraffic? { latest < from ? MicroTraffic() : peaks.bound(from: from) }
+
     mutating func grow(to capacity: Int) {
         guard capacity > load.capacity else { return }
         let old = load
@@ -96,6 +107,37 @@ struct NodeSeries: Sendable {
             }
         }
         latencies = grown
+    }
+}
+
+/// An upper bound of the traffic of any one of the newest seconds, kept as they come: tells without looking at them that
+/// there was no burst.
+private struct RecentPeaks: Sendable {
+    /// 16 s each: between 16 and 32 s are covered.
+    private static let shift: Int64 = 4
+    private var period = Int64.min
+    private var current = MicroTraffic()
+    private var previous = MicroTraffic()
+
+    mutating func note(_ load: NodeLoad, at second: Int64) {
+        let other = second >> Self.shift
+        if other > period {
+            previous = other == period &+ 1 ? current : MicroTraffic()
+            current = MicroTraffic()
+            period = other
+        }
+        // As many came as finished and are in flight, at most: which of them were there before may not be known yet.
+        let inFlight = load.inFlight * 1_000_000
+        let most = MicroTraffic(rate: load.microRate + inFlight, concurrency: max(load.microConcurrency, inFlight))
+        if other == period {
+            current = MicroTraffic.larger(current, most)
+        } else if other == period - 1 {
+            previous = MicroTraffic.larger(previous, most)
+        }
+    }
+
+    func bound(from: Int64) -> MicroTraffic? {
+        from >> Self.shift >= period - 1 ? MicroTraffic.larger(current, previous) : nil
     }
 }
 

@@ -15,13 +15,20 @@ struct WindowSum {
     var requestSeconds = 0.0
     var inFlight = 0
     var cpuPercent = 0.0
+    private var connections = 0.0
     /// By bucket: one dense array, used again for each app, so that it stays in cache.
     private var counts = [UInt64](repeating: 0, count: LatencyHistogram.bucketCount)
     private var total: UInt64 = 0
 
     mutating func reset() {
-        (requests, requestSeconds, inFlight, cpuPercent, total) = (0, 0, 0, 0, 0)
+        (requests, requestSeconds, inFlight, cpuPercent, connections, total) = (0, 0, 0, 0, 0, 0)
         for position in counts.indices { counts[position] = 0 }
+    }
+
+    /// Of two measures of a node's concurrency the larger one counts.
+    mutating func endNode() {
+        connections += max(requestSeconds, Double(inFlight))
+        (requestSeconds, inFlight) = (0, 0)
     }
 
     mutating func add(bucket: Int, count: UInt64) {
@@ -33,7 +40,7 @@ struct WindowSum {
         let (seconds, ready) = (Double(seconds), Double(ready))
         var reading = Reading(
             rate: Double(requests) / seconds / ready,
-            connections: max(requestSeconds, Double(inFlight)) / seconds / ready,
+            connections: connections / seconds / ready,
             p95Milliseconds: percentile(0.95), cpuPercent: cpuPercent / seconds / ready, wanted: 0)
         let factors = [
             policy.targetRPS.map { reading.rate / $0 }, policy.maxConnections.map { reading.connections / $0 },
@@ -108,12 +115,16 @@ struct SampleRecomputation {
         samples.enumerated().map { app, window in
             sum.reset()
             sum.requests += inFlight.growth(of: app * load.nodes.count..<(app + 1) * load.nodes.count)
-            for case let sample? in window {
-                sum.requests += Int(sample.requests)
-                sum.requestSeconds += sample.requestSeconds
-                sum.inFlight += Int(sample.inFlight)
-                for instance in sample.instances { sum.cpuPercent += instance.cpuPercent ?? 0 }
-                for bucket in sample.latency.buckets { sum.add(bucket: bucket.index, count: bucket.count) }
+            for node in load.nodes.indices {
+                for slot in stride(from: node, to: window.count, by: load.nodes.count) {
+                    guard let sample = window[slot] else { continue }
+                    sum.requests += Int(sample.requests)
+                    sum.requestSeconds += sample.requestSeconds
+                    sum.inFlight += Int(sample.inFlight)
+                    for instance in sample.instances { sum.cpuPercent += instance.cpuPercent ?? 0 }
+                    for bucket in sample.latency.buckets { sum.add(bucket: bucket.index, count: bucket.count) }
+                }
+                sum.endNode()
             }
             return sum.reading(policy, seconds: self.window, ready: load.instancesPerApp)
         }
@@ -181,6 +192,7 @@ struct FlatRecomputation {
                 for position in first..<first + Int(second.buckets) {
                     sum.add(bucket: Int(buckets[position] >> 21), count: UInt64(buckets[position] & (1 << 21 - 1)))
                 }
+                if (slot + 1).isMultiple(of: window) { sum.endNode() }
             }
             return sum.reading(policy, seconds: window, ready: load.instancesPerApp)
         }
