@@ -79,12 +79,12 @@ extension Reconciler {
     }
 
     mutating func disconnect(_ node: NodeID) {
-        guard nodes[node]?.isConnected == true else { return }
+        guard let before = nodes[node], before.isConnected else { return }
         nodes[node]?.isConnected = false
         nodes[node]?.hasInventory = false
         nodes[node]?.acknowledged = .zero
         nodes[node]?.tableSentAt = nil
-        if nodes[node]?.silentSince == nil { nodes[node]?.silentSince = now }
+        if before.silentSince == nil || before.hasNothingToReport { nodes[node]?.silentSince = now }
         for id in draining { instances[id]?.drain?.disconnected(node) }
         markDrainingDirty()
         markDirty(on: node)
@@ -93,7 +93,7 @@ extension Reconciler {
     /// Gives up nodes that have been silent for too long: what ran there is placed anew.
     mutating func loseSilentNodes() {
         let limit = settings.deadAfter
-        let lost = nodes.filter { !$0.value.isLost && $0.value.silentSince.map { now >= $0 + limit } == true }
+        let lost = nodes.filter { $0.value.lost(after: limit).map { now >= $0 } == true }
         for node in lost.keys.sorted() {
             nodes[node]?.isLost = true
             let gone = nodes[node]?.instances.sorted() ?? []

@@ -142,7 +142,7 @@ public struct Reconciler: Sendable {
         if let due = deadlines.earliest { earliest = min(earliest, due) }
         guard isLoaded else { return earliest }
         for node in nodes.values {
-            if !node.isLost, let since = node.silentSince { earliest = min(earliest, since + settings.deadAfter) }
+            if let due = node.lost(after: settings.deadAfter) { earliest = min(earliest, due) }
             if isActing, let due = tableDue(node) { earliest = min(earliest, due) }
             if isActing, let due = node.drainDeadline, !node.instances.isEmpty { earliest = min(earliest, due) }
         }

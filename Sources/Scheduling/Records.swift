@@ -112,6 +112,12 @@ struct NodeRecord: Sendable {
     var drainDeadline: Instant?
 
     var isReporting: Bool { isConnected && hasInventory }
+    /// It is there, and never said what it runs: a controller without an engine.
+    var hasNothingToReport: Bool { isConnected && !hasInventory && instances.isEmpty }
+    /// When it is given up if nothing is heard of it; nil: not because of silence.
+    func lost(after limit: Duration) -> Instant? {
+        isLost || hasNothingToReport ? nil : silentSince.map { $0 + limit }
+    }
     var canTakeInstances: Bool { isReporting && engineAvailable }
     var isOpen: Bool { canTakeInstances && !isCordoned }
 }

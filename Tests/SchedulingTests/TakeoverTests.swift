@@ -81,6 +81,24 @@ import Testing
         #expect(next.runs.first?.node != silent)
     }
 
+    @Test func `a node without an engine is not given up while it is connected`() {
+        let (bench, application) = running(3)
+        var next = successor(of: bench)
+        let bare = node("n4")
+        let all = next.agents.keys.sorted()
+        next.send(.loaded([application], instances: Array(next.rows.values), knownNodes: all + [bare]))
+        for name in all + [bare] { next.send(.nodeConnected(name)) }
+        for name in all { next.inventory(name) }
+        for _ in 0..<4 {
+            next.send(.tick, after: 20)
+            #expect(!next.kinds.contains(.nodeLost))
+            #expect(next.reconciler.nextDeadline > next.now, "nothing to wake up for again and again")
+        }
+        next.send(.nodeDisconnected(bare))
+        next.send(.tick, after: 31)
+        #expect(next.kinds == [.nodeLost])
+    }
+
     @Test func `the inventory is the truth for its node`() throws {
         let (bench, application) = running(3)
         var next = successor(of: bench)
